@@ -1,0 +1,21 @@
+"""Derivatives of parallel NumPy programs.
+
+>>> import numpy as np
+>>> import paradual as pdl
+>>> pdl.grad(lambda x: np.sum(np.sin(x)))(np.zeros(2))
+array([1., 1.])
+"""
+
+from paradual import errors, operators, rules
+from paradual.custom import checkpoint, custom_jvp, custom_vjp
+from paradual.tasks import Task, executor, map, par, submit
+from paradual.transforms import (
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    stop_gradient,
+    value_and_grad,
+    vjp,
+)

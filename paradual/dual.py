@@ -1,0 +1,493 @@
+"""A dual pairs a value with the slot that it has on a tape; `call` applies a function to duals.
+
+Each operation looks up the rule of the function, calls the function on the values, and records what
+the rule's pullbacks keep.  `unary`, `binary`, `getitem` and `scalar` are `call` for the commonest
+cases: arguments on the innermost tape.
+"""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from paradual.arrays import form_of, is_buffer, item, memory, zeros
+from paradual.errors import (
+    LeakedDualError,
+    NotDifferentiableError,
+    ParadualTypeError,
+    ParadualValueError,
+    user_line,
+)
+from paradual.rules import registry
+from paradual.rules.registry import RULES, Rule, bind, kept, name_of
+from paradual.tape import ACTIVE, Home, Tape, add_leaf
+
+# Values whose arithmetic is Python's own and whose partial derivatives cost nothing.
+FLOATS = frozenset([float, np.float64])
+NUMBERS = frozenset([float, np.float64, int, np.int64])
+
+
+class Dual:
+    """A value within a differentiation.
+
+    Parameters
+    ----------
+    value : array or number
+        The primal: a NumPy or CuPy array, a number, or a dual of an outer differentiation.
+    home : tuple
+        ``(differentiation, job)``: whose value this is, and which job computed it.
+    place : int or array
+        In reverse mode the index of its slot on that job's tape; in forward mode its tangent.
+    """
+
+    __slots__ = ("__weakref__", "home", "kin", "place", "value")
+    __array_priority__ = 1000.0
+    __hash__ = None  # type: ignore[assignment]
+
+    value: Any
+    home: Home
+    place: Any
+    kin: list[Any]  # weak references to the duals that share this one's memory
+
+    def __init__(self, value: Any, home: Home, place: Any) -> None:
+        self.value = value
+        self.home = home
+        self.place = place
+
+    def __getstate__(self) -> tuple[Any, Home, Any]:
+        return self.value, self.home, self.place
+
+    def __setstate__(self, state: tuple[Any, Home, Any]) -> None:
+        self.value, self.home, self.place = state
+
+    def __copy__(self) -> Dual:
+        return Dual(self.value, self.home, self.place)
+
+    def __deepcopy__(self, memo: Any) -> Dual:
+        return self.copy() if is_buffer(primal(self)) else self.__copy__()
+
+    def __repr__(self) -> str:
+        return f"Dual({self.value!r})"
+
+
+_new = Dual.__new__
+
+
+def primal(x: Any) -> Any:
+    """The plain value of a dual of any depth; anything else as it is."""
+    while x.__class__ is Dual:
+        x = x.value
+    return x
+
+
+# --- recording ------------------------------------------------------------------------------------
+
+
+def scalar(value: Any, x: Dual, d: Any, y: Any, e: Any) -> Dual | None:
+    """Record a Python float with its partial derivatives; None where the fast path does not apply."""
+    tape = ACTIVE.get()[-1]
+    records = tape.records
+    if x.home is not tape.home or records is None:
+        return None
+    if y.__class__ is Dual:
+        if y.home is not x.home:
+            return None
+        record = (x.place, d, y.place, e)
+    else:
+        record = (x.place, d)
+    out = _new(Dual)
+    out.value = value
+    out.home = x.home
+    out.place = len(records)
+    records.append(record)
+    return out
+
+
+def unary(f: Any, x: Any, compute: Any = None) -> Any:
+    """`call` for a ufunc of one argument on the innermost tape."""
+    tape = ACTIVE.get()[-1]
+    records = tape.records
+    rule = RULES.get(f)
+    if rule is None or not rule.pickers or records is None or x.home is not tape.home:
+        return call(f, (x,), {}, compute)
+    a = x.value
+    value = f(a) if compute is None else compute(a)
+    out = _new(Dual)
+    out.value = value
+    out.home = x.home
+    out.place = len(records)
+    records.append((f, form_of(value), ((x.place, 0, rule.pickers[0]((a, value))),)))
+    return out
+
+
+def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
+    """`call` for a ufunc of two arguments on the innermost tape."""
+    tape = ACTIVE.get()[-1]
+    records = tape.records
+    home = tape.home
+    rule = RULES.get(f)
+    if rule is None or not rule.pickers or records is None:
+        return call(f, (x, y), {}, compute)
+    a, b = x, y
+    i = j = None
+    if x.__class__ is Dual:
+        if x.home is not home:
+            return call(f, (x, y), {}, compute)
+        a, i = x.value, x.place
+    if y.__class__ is Dual:
+        if y.home is not home:
+            return call(f, (x, y), {}, compute)
+        b, j = y.value, y.place
+    elif y.__class__ is list or y.__class__ is tuple:
+        b = np.asarray(y)
+    value = f(a, b) if compute is None else compute(a, b)
+    if value is NotImplemented:
+        return value
+    env = (a, b, value)
+    edges: Any
+    if i is None:
+        edges = ((j, 1, rule.pickers[1](env)),)
+    elif j is None:
+        edges = ((i, 0, rule.pickers[0](env)),)
+    else:
+        edges = ((i, 0, rule.pickers[0](env)), (j, 1, rule.pickers[1](env)))
+    out = _new(Dual)
+    out.value = value
+    out.home = home
+    out.place = len(records)
+    records.append((f, form_of(value), edges))
+    return out
+
+
+def getitem(x: Dual, index: Any) -> Any:
+    """``x[index]``, whose pullback is a scatter."""
+    tape = ACTIVE.get()[-1]
+    records = tape.records
+    if index.__class__ is not int and index.__class__ is not slice:
+        index = lower_index(index)
+    if x.home is not tape.home or records is None:
+        return call(operator.getitem, (x, index), {})
+    value = x.value[index]
+    out = _new(Dual)
+    out.value = value
+    out.home = x.home
+    out.place = len(records)
+    records.append((operator.getitem, form_of(value), ((x.place, 0, (index,)),)))
+    if is_buffer(value):
+        relate(x, out)
+    return out
+
+
+def lower_index(index: Any) -> Any:
+    """An index without duals: an index is discrete, so it is a constant."""
+    if isinstance(index, tuple):
+        return tuple(lower_index(part) for part in index)
+    if isinstance(index, list):
+        return np.asarray([lower_index(part) for part in index], dtype=None if index else int)
+    if isinstance(index, np.ndarray):
+        return index.copy()  # the tape keeps it, and its owner may write to it
+    return primal(index)
+
+
+# --- the general case -----------------------------------------------------------------------------
+
+
+def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = None) -> Any:
+    """Apply a function to arguments with duals in them, and record or push forward.
+
+    An operation belongs to the innermost differentiation among its operands; duals of outer ones
+    are constants to it, and the call on the values takes care of them in turn.
+
+    Parameters
+    ----------
+    f : callable
+        The function, which is the key of its rule.
+    args, kwargs : tuple, dict
+        Its arguments; duals may also stand in lists and tuples.
+    compute : callable, optional
+        What computes the value, where that is not ``f`` (Python's own operator).
+
+    Raises
+    ------
+    NotDifferentiableError
+        If the function, or this use of it, has no derivative rule.
+    LeakedDualError
+        If an operand belongs to a differentiation that is not in progress here.
+    """
+    rule = RULES.get(f)
+    if rule is None or rule.kind == "refused":
+        rule = registry.lookup(f, user_line())
+    if rule.kind == "constant":
+        return f(*_strip(args), **_strip(kwargs))
+    if rule.kind == "composed":
+        assert rule.push is not None
+        return rule.push(*args, **kwargs)
+    bound = bind(rule, args, kwargs)
+    tape = innermost(bound.values())
+    if tape is None:  # only constants left, as in a nested call
+        return (compute or f)(*args, **kwargs)
+    _check_use(rule, bound)
+    operands = list(duals_in(bound.values()))
+    places: dict[str, Any] = {}  # {array parameter: place, or list of places; None if constant}
+    for name in rule.arrays:
+        if name in bound:
+            bound[name], places[name] = _lower(bound[name], tape)
+    args = tuple(bound.get(n, a) for n, a in zip(rule.names, args, strict=False)) + args[len(rule.names) :]
+    kwargs = {n: bound.get(n, v) for n, v in kwargs.items()}
+    out = (compute or f)(*args, **kwargs)
+    if out is NotImplemented or getattr(getattr(out, "dtype", None), "kind", "f") not in "fc":
+        return out  # cast to integers: a step, and so a constant
+    if tape.records is None:
+        result = _push(tape, rule, bound, places, out, args, kwargs)
+    else:
+        result = _record(tape, rule, bound, places, out)
+    owner = memory(primal(out))
+    if owner is not None:
+        for dual in operands:
+            if memory(primal(dual)) is owner:
+                relate(dual, result)
+    return result
+
+
+def _record(tape: Tape, rule: Rule, bound: Any, places: Any, out: Any) -> Any:
+    records = tape.records
+    assert records is not None
+    edges: tuple[Any, ...]
+    if rule.joint:
+        operands = tuple(places.get(n) for n in rule.arrays)
+        active = tuple(place is not None for place in operands)
+        edges = ((operands, 0, kept(rule.keeps[0], bound, out, active)),)
+    else:
+        found = []
+        for k, name in enumerate(rule.arrays):
+            place = places.get(name)
+            if place is not None:
+                active = tuple(p is not None for p in place) if isinstance(place, tuple) else None
+                found.append((place, k, kept(rule.keeps[k], bound, out, active)))
+        edges = tuple(found)
+    tape.masks = tape.masks or rule.masks
+    if not isinstance(out, tuple):
+        records.append((rule.function, form_of(out), edges))
+        return Dual(out, tape.home, len(records) - 1)
+    return _rebuild(out, record_step(tape, rule.function, list(out), edges))
+
+
+def record_step(tape: Tape, f: Any, results: list[Any], edges: tuple[Any, ...]) -> list[Any]:
+    """Record a function of several results: one record, and each result an `item` of it.
+
+    Results that are not of floating-point type stay plain.
+    """
+    records = tape.records
+    assert records is not None
+    index = len(records)
+    records.append((f, tuple(form_of(part) if is_inexact(part) else None for part in results), edges))
+    parts: list[Any] = []
+    for k, part in enumerate(results):
+        if is_inexact(part):
+            parts.append(Dual(part, tape.home, len(records)))
+            records.append((item, form_of(part), ((index, 0, (k,)),)))
+        else:
+            parts.append(part)
+    return parts
+
+
+def is_inexact(value: Any) -> bool:
+    """Whether a value is of a floating-point type, so that it can carry a derivative."""
+    dtype = getattr(value, "dtype", None)
+    return dtype.kind in "fc" if dtype is not None else isinstance(value, float | complex)
+
+
+def _rebuild(out: Any, parts: list[Any]) -> Any:
+    return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
+
+
+def _push(
+    tape: Tape, rule: Rule, bound: Any, places: Any, out: Any, args: Any, kwargs: Any
+) -> Any:
+    f = rule.function
+
+    def again(replaced: dict[str, Any]) -> Any:
+        new_args = [replaced.get(n, a) for n, a in zip(rule.names, args, strict=False)]
+        return f(*new_args, *args[len(rule.names) :], **{n: replaced.get(n, v) for n, v in kwargs.items()})
+
+    with np.errstate(all="ignore"):  # the primal has warned already, where there is cause
+        t = registry.push(rule, bound, places, out, again)
+    if not isinstance(out, tuple):
+        return Dual(out, tape.home, registry.fit_tangent(t, out))
+    parts = [
+        Dual(part, tape.home, registry.fit_tangent(dt, part)) if is_inexact(part) else part
+        for part, dt in zip(out, t, strict=True)
+    ]
+    return _rebuild(out, parts)
+
+
+def duals_in(values: Any) -> Iterator[Dual]:
+    for value in values:
+        if value.__class__ is Dual:
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from duals_in(value)
+        elif isinstance(value, dict):
+            yield from duals_in(value.values())
+
+
+def innermost(values: Any) -> Tape | None:
+    """The tape of the innermost differentiation among some operands; None if there is no dual."""
+    tapes = ACTIVE.get()
+    found = -1
+    for dual in duals_in(values):
+        found = max(found, position(dual, tapes))
+    return tapes[found] if found >= 0 else None
+
+
+def position(dual: Dual, tapes: tuple[Tape, ...]) -> int:
+    """How deep the differentiation of a dual is among those in progress here."""
+    for k in range(len(tapes) - 1, 0, -1):
+        if tapes[k].home[0] == dual.home[0]:
+            return k
+    raise LeakedDualError(
+        f"a value of shape {dual.shape} was used outside the differentiation that it belongs to"
+        f"{user_line()}: it was kept (in a list, a global, an attribute, a generator) after grad, "
+        "vjp, jvp or their like had returned, or reached a thread or process that does not take part. "
+        "Return it from the function (has_aux=True), take paradual.stop_gradient(x) inside, or start "
+        "the parallel work with paradual.par, map or submit"
+    )
+
+
+def _lower(value: Any, tape: Tape) -> tuple[Any, Any]:
+    """A value as this tape's operation sees it, and its place (None for a constant)."""
+    if value.__class__ is Dual:
+        if value.home[0] != tape.home[0]:
+            return value.__copy__(), None  # of an outer differentiation; `+=` must not reach the tape
+        if tape.records is None or value.home == tape.home:
+            return value.value, value.place
+        return value.value, import_dual(value, tape)
+    if isinstance(value, list | tuple):
+        lowered = [_lower(part, tape) for part in value]
+        places = tuple(place for _, place in lowered)
+        active = any(place is not None for place in places)
+        return [part for part, _ in lowered], places if active else None
+    return value, None
+
+
+def import_dual(dual: Dual, tape: Tape) -> int:
+    """The leaf of this tape that stands for a dual of another job."""
+    return add_leaf(tape, (dual.home[1], dual.place), form_of(dual.value))
+
+
+def _check_use(rule: Rule, bound: dict[str, Any]) -> None:
+    """Refuse a call with parameters that the rule does not know about."""
+    for name, value in bound.items():
+        if name in rule.arrays:
+            continue
+        if name not in rule.allowed and value is not None and not (name == "where" and value is True):
+            raise NotDifferentiableError(
+                f"{name_of(rule.function)} with the argument {name}={value!r}{user_line()} has no "
+                "derivative rule: leave the argument out, or write the step with other functions"
+            )
+        if next(duals_in([value]), None) is not None:
+            raise NotDifferentiableError(
+                f"{name_of(rule.function)} is not differentiated with respect to its argument "
+                f"{name!r}{user_line()}: pass paradual.stop_gradient({name}) if it is constant"
+            )
+    out = bound.get("out")
+    if out is not None and "out" in bound and out is not np._NoValue:  # type: ignore[attr-defined]
+        raise NotDifferentiableError(
+            f"{name_of(rule.function)} with out= on values that are being differentiated"
+            f"{user_line()}: use its result instead"
+        )
+
+
+def _strip(value: Any) -> Any:
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_strip(part) for part in value)
+    if isinstance(value, list):
+        return [_strip(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _strip(part) for name, part in value.items()}
+    return primal(value)
+
+
+def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A ufunc with keyword arguments, or one of its methods."""
+    out = kwargs.pop("out", None)
+    if out is not None and any(part is not None for part in out):
+        target = out[0]
+        if method == "__call__" and len(out) == 1 and target.__class__ is Dual:
+            return assign(target, ufunc(*inputs, **kwargs))
+        raise NotDifferentiableError(
+            f"{name_of(ufunc)} with out= (or an augmented assignment like a += x) into a plain array"
+            f"{user_line()}: the array cannot hold a derivative. Write a = a + x"
+        )
+    if kwargs.get("where", True) is True:
+        kwargs.pop("where", None)
+    if method == "__call__":
+        return call(ufunc, inputs, kwargs)
+    if method == "reduce" and ufunc in REDUCTIONS:
+        axis = kwargs.pop("axis", 0)
+        return REDUCTIONS[ufunc](*inputs, axis=axis, **kwargs)
+    raise NotDifferentiableError(
+        f"{name_of(ufunc)}.{method}{user_line()} has no derivative rule: write it with NumPy functions"
+    )
+
+
+REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+
+
+# --- writing in place -----------------------------------------------------------------------------
+
+
+def assign(target: Any, result: Any) -> Any:
+    """``target += ...``: the array named target holds the result from now on, under all its names.
+
+    A dual is mutable, as an array is: it takes on the value and the slot of the result.  A NumPy
+    scalar or Python number is not, and the name is bound anew.  Where other duals share the memory,
+    NumPy would change them too: that is refused.
+    """
+    if not is_buffer(primal(target)):
+        return result
+    if result.shape != target.shape:
+        raise ParadualValueError(
+            f"a result of shape {result.shape} cannot be written into an array of shape {target.shape}"
+        )
+    if not np.can_cast(result.dtype, target.dtype, "same_kind"):
+        raise ParadualTypeError(f"cannot write a result of {result.dtype} into {target.dtype}")
+    kin = getattr(target, "kin", ())
+    if any(ref() is not None and ref() is not target for ref in kin):
+        raise NotDifferentiableError(
+            f"writing in place into an array with views{user_line()}: another array that is being "
+            "differentiated shares its memory and would change with it. Write x = x + y instead of "
+            "x += y, or take a copy first"
+        )
+    if result.dtype != target.dtype:
+        result = result.astype(target.dtype)
+    if result.__class__ is not Dual:
+        target.value = result
+        target.home, target.place = _constant_slot(target, result)
+    else:
+        target.value, target.home, target.place = result.value, result.home, result.place
+    return target
+
+
+def _constant_slot(target: Dual, value: Any) -> tuple[Home, Any]:
+    """A slot that nothing flows into."""
+    tape = ACTIVE.get()[position(target, ACTIVE.get())]
+    if tape.records is None:
+        return tape.home, zeros(form_of(value), value)
+    tape.records.append((item, form_of(value), ()))
+    return tape.home, len(tape.records) - 1
+
+
+def relate(x: Dual, view: Dual) -> None:
+    """Remember that two duals share memory."""
+    kin = getattr(x, "kin", None)
+    if kin is None:
+        kin = x.kin = [weakref.ref(x)]
+    if len(kin) & (len(kin) - 1) == 0:  # at powers of two, so that it costs O(1) a view
+        kin[:] = [ref for ref in kin if ref() is not None]
+    kin.append(weakref.ref(view))
+    view.kin = kin

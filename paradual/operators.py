@@ -1,0 +1,448 @@
+"""What a dual looks like from outside: NumPy's two protocols, Python's operators, ndarray's methods.
+
+Arithmetic of Python floats is written out, because scalar programs are made of nothing else: such a
+record is the paper's Contrib, operands and partial derivatives.  Everything else goes to `call`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from paradual.arrays import cast, is_buffer, shape_of
+from paradual.dual import (
+    FLOATS,
+    NUMBERS,
+    Dual,
+    assign,
+    binary,
+    call,
+    getitem,
+    primal,
+    scalar,
+    ufunc_call,
+    unary,
+)
+from paradual.errors import NotDifferentiableError, ParadualTypeError, user_line
+from paradual.tape import ACTIVE
+
+_new = Dual.__new__
+
+_CAST = (
+    "{0}() of a value that is being differentiated{1}: its derivative would be lost. Use the value "
+    "as it is, with NumPy functions (np.sin(x), not math.sin(x)); for a value that is meant to be "
+    "constant write {0}(paradual.stop_gradient(x))"
+)
+
+
+class Operators:
+    """The methods that `Dual` gets at the end of this module."""
+
+    value: Any
+    home: Any
+    place: Any
+
+    # --- NumPy's protocols ------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs:
+            if len(inputs) == 1:
+                return unary(ufunc, inputs[0])
+            if len(inputs) == 2:
+                return binary(ufunc, *inputs)
+        return ufunc_call(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return call(f, args, kwargs)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise ParadualTypeError(
+            "a value that is being differentiated cannot be turned into a plain array"
+            f"{user_line()}: its derivative would be lost. Instead of np.array([a, b]) write "
+            "np.stack([a, b]); instead of np.asarray(x) use x as it is; call NumPy functions, not C "
+            "code; for a value that is meant to be constant write paradual.stop_gradient(x)"
+        )
+
+    # --- arithmetic: Python floats record the paper's Contrib, everything else goes to `binary` ---
+
+    def __add__(self, other: Any) -> Any:
+        a = self.value
+        if a.__class__ in FLOATS:
+            tape = ACTIVE.get()[-1]
+            records = tape.records
+            if self.home is tape.home and records is not None:
+                if other.__class__ is Dual:
+                    b = other.value
+                    if b.__class__ in FLOATS and other.home is self.home:
+                        out = _new(Dual)
+                        out.value = a + b
+                        out.home = self.home
+                        out.place = len(records)
+                        records.append((self.place, 1.0, other.place, 1.0))
+                        return out
+                elif other.__class__ in NUMBERS:
+                    out = _new(Dual)
+                    out.value = a + other
+                    out.home = self.home
+                    out.place = len(records)
+                    records.append((self.place, 1.0))
+                    return out
+        return binary(np.add, self, other, operator.add)
+
+    def __sub__(self, other: Any) -> Any:
+        a = self.value
+        if a.__class__ in FLOATS:
+            tape = ACTIVE.get()[-1]
+            records = tape.records
+            if self.home is tape.home and records is not None:
+                if other.__class__ is Dual:
+                    b = other.value
+                    if b.__class__ in FLOATS and other.home is self.home:
+                        out = _new(Dual)
+                        out.value = a - b
+                        out.home = self.home
+                        out.place = len(records)
+                        records.append((self.place, 1.0, other.place, -1.0))
+                        return out
+                elif other.__class__ in NUMBERS:
+                    out = _new(Dual)
+                    out.value = a - other
+                    out.home = self.home
+                    out.place = len(records)
+                    records.append((self.place, 1.0))
+                    return out
+        return binary(np.subtract, self, other, operator.sub)
+
+    def __mul__(self, other: Any) -> Any:
+        a = self.value
+        if a.__class__ in FLOATS:
+            tape = ACTIVE.get()[-1]
+            records = tape.records
+            if self.home is tape.home and records is not None:
+                if other.__class__ is Dual:
+                    b = other.value
+                    if b.__class__ in FLOATS and other.home is self.home:
+                        out = _new(Dual)
+                        out.value = a * b
+                        out.home = self.home
+                        out.place = len(records)
+                        records.append((self.place, b, other.place, a))
+                        return out
+                elif other.__class__ in NUMBERS:
+                    out = _new(Dual)
+                    out.value = a * other
+                    out.home = self.home
+                    out.place = len(records)
+                    records.append((self.place, other))
+                    return out
+        return binary(np.multiply, self, other, operator.mul)
+
+    def __truediv__(self, other: Any) -> Any:
+        a = self.value
+        b = other.value if other.__class__ is Dual else other
+        if a.__class__ in FLOATS and b.__class__ in NUMBERS and b:
+            q = a / b
+            out = scalar(q, self, 1.0 / b, other, -q / b)
+            if out is not None:
+                return out
+        return binary(np.true_divide, self, other, operator.truediv)
+
+    def __pow__(self, other: Any) -> Any:
+        a = self.value
+        if a.__class__ in FLOATS and other.__class__ in NUMBERS and (a > 0 or other in (1, 2, 3)):
+            out = scalar(a**other, self, other * a ** (other - 1), None, None)
+            if out is not None:
+                return out
+        return binary(np.power, self, other, operator.pow)
+
+    def __neg__(self) -> Any:
+        if self.value.__class__ in FLOATS:
+            out = scalar(-self.value, self, -1.0, None, None)
+            if out is not None:
+                return out
+        return unary(np.negative, self, operator.neg)
+
+    def __radd__(self, other: Any) -> Any:
+        if self.value.__class__ in FLOATS and other.__class__ in NUMBERS:
+            out = scalar(other + self.value, self, 1.0, None, None)
+            if out is not None:
+                return out
+        return binary(np.add, other, self, operator.add)
+
+    def __rsub__(self, other: Any) -> Any:
+        if self.value.__class__ in FLOATS and other.__class__ in NUMBERS:
+            out = scalar(other - self.value, self, -1.0, None, None)
+            if out is not None:
+                return out
+        return binary(np.subtract, other, self, operator.sub)
+
+    def __rmul__(self, other: Any) -> Any:
+        if self.value.__class__ in FLOATS and other.__class__ in NUMBERS:
+            out = scalar(other * self.value, self, other, None, None)
+            if out is not None:
+                return out
+        return binary(np.multiply, other, self, operator.mul)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return binary(np.true_divide, other, self, operator.truediv)
+
+    def __rpow__(self, other: Any) -> Any:
+        return binary(np.power, other, self, operator.pow)
+
+    def __mod__(self, other: Any) -> Any:
+        return binary(np.remainder, self, other, operator.mod)
+
+    def __rmod__(self, other: Any) -> Any:
+        return binary(np.remainder, other, self, operator.mod)
+
+    def __matmul__(self, other: Any) -> Any:
+        return binary(np.matmul, self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return binary(np.matmul, other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return operator.floordiv(primal(self), primal(other))
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return operator.floordiv(other, primal(self))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __pos__(self) -> Any:
+        return unary(np.positive, self, operator.pos)
+
+    def __abs__(self) -> Any:
+        return unary(np.absolute, self, abs)
+
+    # --- augmented assignment: see `assign` ------------------------------------------------------
+
+    def __iadd__(self, other: Any) -> Any:
+        return assign(self, self + other)
+
+    def __isub__(self, other: Any) -> Any:
+        return assign(self, self - other)
+
+    def __imul__(self, other: Any) -> Any:
+        return assign(self, self * other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return assign(self, self / other)
+
+    def __ipow__(self, other: Any) -> Any:
+        return assign(self, self**other)
+
+    def __imod__(self, other: Any) -> Any:
+        return assign(self, self % other)
+
+    def __imatmul__(self, other: Any) -> Any:
+        return assign(self, self @ other)
+
+    def __ifloordiv__(self, other: Any) -> Any:
+        return assign(self, self // other)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise NotDifferentiableError(
+            f"item assignment to a value that is being differentiated{user_line()}: build the array "
+            "instead, with np.where(mask, new, x), np.concatenate or np.stack"
+        )
+
+    # --- comparisons and casts look at the primal only --------------------------------------------
+
+    def __eq__(self, other: object) -> Any:
+        return primal(self) == primal(other)
+
+    def __ne__(self, other: object) -> Any:
+        return primal(self) != primal(other)
+
+    def __lt__(self, other: Any) -> Any:
+        return primal(self) < primal(other)
+
+    def __le__(self, other: Any) -> Any:
+        return primal(self) <= primal(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return primal(self) > primal(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return primal(self) >= primal(other)
+
+    def __bool__(self) -> bool:
+        return bool(primal(self))
+
+    def __int__(self) -> int:
+        return int(primal(self))
+
+    def __trunc__(self) -> int:
+        return int(primal(self))
+
+    def __floor__(self) -> int:
+        return int(np.floor(primal(self)))
+
+    def __ceil__(self) -> int:
+        return int(np.ceil(primal(self)))
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return round(primal(self), ndigits)
+
+    def __float__(self) -> float:
+        raise ParadualTypeError(_CAST.format("float", user_line()))
+
+    def __complex__(self) -> complex:
+        raise ParadualTypeError(_CAST.format("complex", user_line()))
+
+    def __index__(self) -> int:
+        raise ParadualTypeError(
+            f"a value that is being differentiated cannot be an index{user_line()}: an index is an "
+            "integer and carries no derivative. Write int(paradual.stop_gradient(x))"
+        )
+
+    def __format__(self, spec: str) -> str:
+        return format(primal(self), spec)
+
+    # --- containers ---------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, index: Any) -> Any:
+        return getitem(self, index)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[k] for k in range(len(self)))
+
+    def __contains__(self, item: Any) -> bool:
+        return primal(item) in primal(self)
+
+    # --- attributes (methods that only forward to a NumPy function are added in `paradual.methods`) --
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return shape_of(self.value)
+
+    @property
+    def dtype(self) -> Any:
+        value = self.value
+        return value.dtype if hasattr(value, "dtype") else np.dtype(type(value))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=int))
+
+    @property
+    def itemsize(self) -> int:
+        return int(self.dtype.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def T(self) -> Any:
+        return np.transpose(self)
+
+    @property
+    def mT(self) -> Any:
+        return np.swapaxes(self, -1, -2)
+
+    @property
+    def real(self) -> Any:
+        return np.real(self)
+
+    @property
+    def imag(self) -> Any:
+        return np.imag(self)
+
+    @property
+    def flat(self) -> Any:
+        return iter(np.ravel(self))
+
+    # --- ndarray's methods, where they are not simply the NumPy function of the same name -------------
+
+    def transpose(self, *axes: Any) -> Any:
+        return np.transpose(self, _one(axes))
+
+    def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
+        return np.reshape(self, _one(shape), order=order)
+
+    def flatten(self, order: Any = "C") -> Any:
+        return np.ravel(self, order) * 1
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        if np.dtype(dtype).kind not in "fc":
+            return primal(self).astype(dtype, *args, **kwargs)
+        return cast(self, np.dtype(dtype))
+
+    def copy(self, order: Any = "C") -> Any:
+        return np.copy(self)
+
+    def sort(self, *args: Any, **kwargs: Any) -> None:
+        raise NotDifferentiableError(f"x.sort() writes in place{user_line()}: write x = np.sort(x)")
+
+    def item(self, *index: Any) -> Any:
+        flat = np.ravel(self)
+        if not index and self.size != 1:
+            raise ValueError("can only convert an array of size 1 to a Python scalar")
+        return self[_one(index)] if len(index) > 1 else flat[index[0] if index else 0]
+
+    def tolist(self) -> Any:
+        return self if self.ndim == 0 else [part.tolist() for part in self]
+
+    def conj(self) -> Any:
+        return np.conjugate(self)
+
+    conjugate = conj
+
+    def view(self, *args: Any, **kwargs: Any) -> Any:
+        if args or kwargs:
+            raise NotDifferentiableError(f"x.view(dtype) of a dual{user_line()}: write x.astype()")
+        return np.reshape(self, self.shape)
+
+    def clip(self, min: Any = None, max: Any = None, **kwargs: Any) -> Any:
+        return np.clip(self, min, max, **kwargs)
+
+    def dot(self, b: Any) -> Any:
+        return np.dot(self, b)
+
+    def tobytes(self, *args: Any) -> Any:
+        raise ParadualTypeError(_CAST.format("bytes", user_line()))
+
+
+def _one(args: tuple[Any, ...]) -> Any:
+    """``x.reshape(2, 3)`` and ``x.reshape((2, 3))`` mean the same."""
+    if not args:
+        return None
+    return args[0] if len(args) == 1 and not isinstance(args[0], int) else args
+
+
+def _method(name: str) -> Any:
+    function = getattr(np, name)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(self, *args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+_SAME_AS_FUNCTION = (
+    "all any argmax argmin argpartition argsort choose compress cumprod cumsum diagonal max mean min "
+    "nonzero partition prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
+)
+
+for _name in _SAME_AS_FUNCTION.split():
+    setattr(Dual, _name, _method(_name))
+for _name, _value in vars(Operators).items():
+    if _name not in ("__module__", "__dict__", "__weakref__", "__doc__", "__annotations__"):
+        setattr(Dual, _name, _value)

@@ -1,0 +1,94 @@
+"""The sweep once more for programs with `np.where`, when the first one gave a NaN.
+
+``np.where(x > 0, np.sqrt(x), 0)`` at x = 0 sends a zero cotangent into the branch not taken, and
+0 * inf is NaN.  That zero is not a number that happens to be 0, it says that nothing flows here.  So
+this sweep carries, beside each cotangent, which of its entries were reached, and an elementwise
+derivative contributes nothing where they were not.  Zeros that were computed still give NaN: there
+the derivative is not known.  It costs about twice the plain sweep, and runs only when that gave NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from paradual.arrays import Item, Scatter, add, complete, fit, scatter_add, shape_of
+from paradual.rules.registry import RULES, target_form
+from paradual.tape import Cotangents, Tape
+
+
+def backward_masked(tape: Tape, seeds: Iterable[tuple[int, Any]]) -> Cotangents:
+    """`paradual.tape.backward`, with the entries that were reached; see the module's docstring."""
+    records = tape.records
+    assert records is not None
+    cotangents: list[Any] = [None] * len(records)
+    reached: dict[int, Any] = {}  # {index: bool array, or True for everywhere}
+    owned: set[int] = set()
+    found: Cotangents = {}
+
+    def give(index: int, c: Any, mask: Any) -> None:
+        form = target_form(records[index])
+        if type(c) is Scatter or type(c) is Item:
+            if type(mask) is Scatter and form not in (float, complex):
+                mask = _scattered(mask, form)
+            elif type(mask) is not bool:
+                mask = True
+        else:
+            c = fit(c, form)
+            mask = mask if mask is True else fit(mask, form) != 0
+        if cotangents[index] is None:
+            reached[index] = mask
+        else:
+            before = reached[index]
+            reached[index] = True if mask is True or before is True else before | mask
+        add(cotangents, owned, index, c, form)
+
+    for index, g in seeds:
+        give(index, g, True)
+    for index in range(len(records) - 1, -1, -1):
+        g = cotangents[index]
+        if g is None:
+            continue
+        cotangents[index] = None
+        mask = reached[index]
+        record = records[index]
+        if len(record) != 3:
+            for operand, d in zip(record[::2], record[1::2], strict=True):
+                give(operand, _masked(g * d, mask), mask)
+            continue
+        f, form, edges = record
+        g = complete(g, form)
+        if f is None:
+            found[edges] = g
+            continue
+        rule = RULES[f]
+        for operand, k, keep in edges:
+            if rule.kind == "elementwise":
+                give(operand, _masked(g * rule.pulls[k](*keep), mask), mask)
+                continue
+            c = rule.pulls[k](g, *keep)
+            m = True
+            if rule.kind == "linear" and mask is not True:
+                m = rule.pulls[k](mask * 1.0, *keep)
+            elif rule.masks:
+                m = rule.pulls[k](np.ones(shape_of(g)), *keep)
+            if isinstance(operand, int):
+                give(operand, c, m)
+            else:
+                ms = [True] * len(c) if m is True else m
+                for one, part, part_mask in zip(operand, c, ms, strict=True):
+                    if one is not None and part is not None:
+                        give(one, part, part_mask)
+    return found
+
+
+def _masked(c: Any, mask: Any) -> Any:
+    return c if mask is True else np.where(mask, c, 0)
+
+
+def _scattered(mask: Scatter, form: Any) -> Any:
+    total = np.zeros(form[0])
+    scatter_add(total, mask.index, mask.value)
+    return total != 0

@@ -1,0 +1,193 @@
+"""Elementwise functions: the ufuncs of arithmetic, powers, exponentials, angles, and a few more.
+
+At kinks the derivative is an element of the Clarke subdifferential: `abs` at 0 gives 0, ties in
+`maximum` and `minimum` split evenly, a power at 0 gives what the limit allows.
+
+Complex numbers: the cotangent of z = x + iy stands for df/dx - i df/dy, so that a holomorphic
+function contributes ``g * f'(z)``.  For the others the same product is right, because the sweep takes
+the real part where an operand is real: abs has d = conj(z)/|z|, angle d = -i/z, imag d = -i.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from paradual.arrays import is_complex
+from paradual.rules.registry import composed, elementwise, general, linear
+
+# --- arithmetic -----------------------------------------------------------------------------------
+
+linear(np.add, lambda g: g, lambda g: g)
+linear(np.subtract, lambda g: g, lambda g: -g)
+linear(np.negative, lambda g: -g)
+linear(np.positive, lambda g: g)
+elementwise(np.multiply, lambda x2: x2, lambda x1: x1)
+elementwise(np.true_divide, lambda x2: 1 / x2, lambda out, x2: -out / x2)
+elementwise(np.reciprocal, lambda out: -out * out)
+elementwise(np.square, lambda x: 2 * x)
+elementwise(np.remainder, lambda: 1.0, lambda x1, x2: -np.floor(x1 / x2))
+elementwise(np.fmod, lambda: 1.0, lambda x1, x2: -np.trunc(x1 / x2))
+
+
+# --- powers and roots -----------------------------------------------------------------------------
+
+
+def _power_base(x1: Any, x2: Any) -> Any:
+    if isinstance(x2, int | float):
+        return x2 * x1 ** (x2 - 1) if x2 != 0 else 0.0
+    return np.where(x2 == 0, 0.0, x2 * x1 ** np.where(x2 == 0, 1, x2 - 1))
+
+
+def _power_exponent(x1: Any, out: Any) -> Any:
+    return out * np.log(np.where(x1 == 0, 1, x1))  # the limit of 0**y log 0 for y > 0 is 0
+
+
+elementwise(np.power, _power_base, _power_exponent)
+elementwise(np.float_power, _power_base, _power_exponent)
+elementwise(np.sqrt, lambda out: 0.5 / out)
+elementwise(np.cbrt, lambda out: 1 / (3 * out * out))
+elementwise(
+    np.hypot,
+    lambda x1, out: x1 / np.where(out == 0, 1, out),
+    lambda x2, out: x2 / np.where(out == 0, 1, out),
+)
+
+# --- exponentials and logarithms ------------------------------------------------------------------
+
+LOG_2, LOG_10 = float(np.log(2)), float(np.log(10))
+
+elementwise(np.exp, lambda out: out)
+elementwise(np.exp2, lambda out: out * LOG_2)
+elementwise(np.expm1, lambda out: out + 1)
+elementwise(np.log, lambda x: 1 / x)
+elementwise(np.log2, lambda x: 1 / (x * LOG_2))
+elementwise(np.log10, lambda x: 1 / (x * LOG_10))
+elementwise(np.log1p, lambda x: 1 / (1 + x))
+
+
+def _share(x: Any, out: Any, base: Any) -> Any:
+    return base(np.where(x == out, 0, x - out))  # x - out is nan where both are infinite
+
+
+elementwise(
+    np.logaddexp,
+    lambda x1, out: _share(x1, out, np.exp),
+    lambda x2, out: _share(x2, out, np.exp),
+)
+elementwise(
+    np.logaddexp2,
+    lambda x1, out: _share(x1, out, np.exp2),
+    lambda x2, out: _share(x2, out, np.exp2),
+)
+
+# --- trigonometric and hyperbolic -----------------------------------------------------------------
+
+elementwise(np.sin, lambda x: np.cos(x))
+elementwise(np.cos, lambda x: -np.sin(x))
+elementwise(np.tan, lambda out: 1 + out * out)
+elementwise(np.arcsin, lambda x: 1 / np.sqrt(1 - x * x))
+elementwise(np.arccos, lambda x: -1 / np.sqrt(1 - x * x))
+elementwise(np.arctan, lambda x: 1 / (1 + x * x))
+elementwise(
+    np.arctan2,
+    lambda x1, x2: x2 / (x1 * x1 + x2 * x2),
+    lambda x1, x2: -x1 / (x1 * x1 + x2 * x2),
+)
+elementwise(np.sinh, lambda x: np.cosh(x))
+elementwise(np.cosh, lambda x: np.sinh(x))
+elementwise(np.tanh, lambda out: 1 - out * out)
+elementwise(np.arcsinh, lambda x: 1 / np.sqrt(x * x + 1))
+elementwise(np.arccosh, lambda x: 1 / (np.sqrt(x - 1) * np.sqrt(x + 1)))
+elementwise(np.arctanh, lambda x: 1 / (1 - x * x))
+
+DEGREE = float(np.pi / 180)
+for _f in (np.deg2rad, np.radians):
+    elementwise(_f, lambda: DEGREE)
+for _f in (np.rad2deg, np.degrees):
+    elementwise(_f, lambda: 1 / DEGREE)
+
+
+def _sinc(x: Any) -> Any:
+    y = np.pi * np.where(x == 0, 1.0, x)
+    # near 0 the quotient cancels, so its series is used: -pi^2 x/3 + pi^4 x^3/30
+    small = np.abs(x) < 1e-3
+    z = np.pi * x
+    series = np.pi * z * (-1 / 3 + z * z / 30)
+    return np.where(small, series, np.pi * (y * np.cos(y) - np.sin(y)) / (y * y))
+
+
+elementwise(np.sinc, _sinc, names="x")
+
+# --- absolute values, maxima, parts ---------------------------------------------------------------
+
+
+def _direction(x: Any) -> Any:
+    """conj(z)/|z|, which is the sign of a real number; 0 at 0."""
+    if not is_complex(x):
+        return np.sign(x)
+    size = np.abs(x)
+    return np.conjugate(x) / np.where(size == 0, 1, size)
+
+
+elementwise(np.absolute, lambda x: _direction(x))
+elementwise(np.fabs, lambda x: np.sign(x))
+
+
+def _wins(wins: Any, ties: Any) -> Any:
+    return np.where(ties, 0.5, wins)
+
+
+elementwise(
+    np.maximum,
+    lambda x1, x2: _wins(x1 > x2, x1 == x2),
+    lambda x1, x2: _wins(x2 > x1, x1 == x2),
+)
+elementwise(
+    np.minimum,
+    lambda x1, x2: _wins(x1 < x2, x1 == x2),
+    lambda x1, x2: _wins(x2 < x1, x1 == x2),
+)
+elementwise(  # the one that is not nan wins
+    np.fmax,
+    lambda x1, x2: _wins((x1 > x2) | np.isnan(x2), x1 == x2),
+    lambda x1, x2: _wins((x2 > x1) | np.isnan(x1), x1 == x2),
+)
+elementwise(
+    np.fmin,
+    lambda x1, x2: _wins((x1 < x2) | np.isnan(x2), x1 == x2),
+    lambda x1, x2: _wins((x2 < x1) | np.isnan(x1), x1 == x2),
+)
+elementwise(
+    np.copysign,
+    lambda x1, x2: np.where(np.signbit(x1) == np.signbit(x2), 1.0, -1.0),
+    lambda: 0.0,
+)
+elementwise(np.heaviside, lambda: 0.0, lambda x1: np.where(x1 == 0, 1.0, 0.0))
+elementwise(np.ldexp, lambda x2: np.exp2(x2), lambda: 0.0)
+elementwise(np.nextafter, lambda: 1.0, lambda: 0.0)
+
+elementwise(np.real, lambda: 1.0, names="val")
+elementwise(np.imag, lambda val: -1j if is_complex(val) else 0.0, names="val")
+elementwise(np.angle, lambda z: -1j / z if is_complex(z) else 0.0, names="z")
+general(np.conjugate, lambda g: np.conjugate(g), lambda t: np.conjugate(t))
+elementwise(
+    np.nan_to_num,
+    lambda x: np.where(np.isfinite(x), 1.0, 0.0),
+    names="x copy nan posinf neginf",
+)
+elementwise(np.real_if_close, lambda: 1.0, names="a tol")
+
+
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, **kwargs: Any) -> Any:
+    low = kwargs.pop("min", a_min)
+    high = kwargs.pop("max", a_max)
+    if kwargs.pop("out", None) is not None or kwargs:
+        return np.minimum(np.maximum(a, low), high, **kwargs)
+    if low is not None:
+        a = np.maximum(a, low)
+    return a if high is None else np.minimum(a, high)
+
+
+composed(np.clip, _clip)

@@ -1,0 +1,286 @@
+"""Functions that move elements without changing them: their transpose moves the cotangent back.
+
+A transpose that does not use a parameter still names it, so that calls may pass it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from paradual.arrays import Scatter, shape_of
+from paradual.rules.registry import composed, linear
+
+# --- the shape ------------------------------------------------------------------------------------
+
+
+def _unshape(g: Any, a_shape: Any, shape: Any = None, order: str = "C") -> Any:
+    return np.reshape(g, a_shape, order=order)
+
+
+linear(np.reshape, _unshape)
+linear(np.ravel, lambda g, a_shape, order="C": np.reshape(g, a_shape, order=order))
+linear(np.squeeze, lambda g, a_shape, axis=None: np.reshape(g, a_shape))
+linear(np.expand_dims, lambda g, a_shape, axis=None: np.reshape(g, a_shape))
+linear(np.broadcast_to, lambda g, shape=None: g)  # the sweep sums to the operand's shape
+linear(np.copy, lambda g: g)
+
+
+def _atleast(ndim: int) -> Any:
+    def definition(*arrays: Any) -> Any:
+        out = []
+        for a in arrays:
+            n = len(shape_of(a))
+            if n == 0:
+                a = np.reshape(a, (1,) * ndim)
+            elif ndim > n:
+                lead = 1 if (ndim - n == 2 or (ndim == 2 and n == 1)) else 0
+                a = np.reshape(a, (1,) * lead + shape_of(a) + (1,) * (ndim - n - lead))
+            out.append(a)
+        return out[0] if len(out) == 1 else tuple(out)
+
+    return definition
+
+
+composed(np.atleast_1d, _atleast(1))
+composed(np.atleast_2d, _atleast(2))
+composed(np.atleast_3d, _atleast(3))
+
+
+def _broadcast_arrays(*arrays: Any, subok: bool = False) -> Any:
+    shape = np.broadcast_shapes(*map(shape_of, arrays))
+    return tuple(np.broadcast_to(a, shape) for a in arrays)
+
+
+composed(np.broadcast_arrays, _broadcast_arrays)
+
+# --- the order of axes and of elements -------------------------------------------------------------
+
+
+def _untranspose(g: Any, axes: Any = None) -> Any:
+    if axes is None:
+        return np.transpose(g)
+    return np.transpose(g, np.argsort([axis % len(axes) for axis in axes]))
+
+
+linear(np.transpose, _untranspose)
+linear(np.swapaxes, lambda g, axis1, axis2: np.swapaxes(g, axis1, axis2))
+linear(np.moveaxis, lambda g, source, destination: np.moveaxis(g, destination, source))
+composed(np.rollaxis, lambda a, axis, start=0: np.moveaxis(
+    a, axis, start - (axis % a.ndim < start % (a.ndim + 1))
+))
+linear(np.flip, lambda g, axis=None: np.flip(g, axis))
+composed(np.flipud, lambda m: np.flip(m, 0))
+composed(np.fliplr, lambda m: np.flip(m, 1))
+linear(np.rot90, lambda g, k=1, axes=(0, 1): np.rot90(g, -k, axes))
+
+
+def _unroll(g: Any, shift: Any, axis: Any = None) -> Any:
+    back = tuple(-s for s in shift) if isinstance(shift, tuple | list) else -shift
+    return np.roll(g, back, axis)
+
+
+linear(np.roll, _unroll)
+if hasattr(np, "matrix_transpose"):
+    composed(np.matrix_transpose, lambda x, /: np.swapaxes(x, -1, -2))
+if hasattr(np, "permute_dims"):
+    composed(np.permute_dims, lambda a, axes=None: np.transpose(a, axes))
+
+# --- joining ----------------------------------------------------------------------------------------
+
+
+def _unjoin(g: Any, arrays_shape: Any, axis: Any = 0) -> Any:
+    if axis is None:
+        sizes = [math.prod(shape) for shape in arrays_shape]
+        axis = 0
+    else:
+        sizes = [shape[axis] for shape in arrays_shape]
+    parts = []
+    start = 0
+    for size, shape in zip(sizes, arrays_shape, strict=True):
+        part = g[(slice(None),) * (axis % g.ndim) + (slice(start, start + size),)]
+        parts.append(part if part.shape == shape else np.reshape(part, shape))
+        start += size
+    return parts
+
+
+linear(np.concatenate, _unjoin, names="arrays axis out dtype casting")
+if hasattr(np, "concat"):
+    composed(np.concat, lambda *args, **kwargs: np.concatenate(*args, **kwargs))
+
+
+def _stack(arrays: Any, axis: int = 0, out: Any = None, **kwargs: Any) -> Any:
+    shapes = {shape_of(a) for a in arrays}
+    if len(shapes) > 1:
+        raise ValueError("all input arrays must have the same shape")
+    return np.concatenate([np.expand_dims(a, axis) for a in arrays], axis=axis, **kwargs)
+
+
+composed(np.stack, _stack)
+composed(np.vstack, lambda tup, **kwargs: np.concatenate([np.atleast_2d(a) for a in tup], **kwargs))
+composed(np.dstack, lambda tup: np.concatenate([np.atleast_3d(a) for a in tup], axis=2))
+composed(np.column_stack, lambda tup: np.concatenate(
+    [a if len(shape_of(a)) > 1 else np.reshape(a, (-1, 1)) for a in tup], axis=1
+))
+
+
+def _hstack(tup: Any, **kwargs: Any) -> Any:
+    arrays = [np.atleast_1d(a) for a in tup]
+    return np.concatenate(arrays, axis=0 if len(shape_of(arrays[0])) == 1 else 1, **kwargs)
+
+
+composed(np.hstack, _hstack)
+
+
+def _append(arr: Any, values: Any, axis: Any = None) -> Any:
+    if axis is None:
+        return np.concatenate([np.ravel(arr), np.ravel(values)])
+    return np.concatenate([arr, values], axis=axis)
+
+
+composed(np.append, _append)
+
+
+def _block(arrays: Any) -> Any:
+    def depth(a: Any) -> int:
+        return 1 + depth(a[0]) if isinstance(a, list) else 0
+
+    def leaves(a: Any) -> Any:
+        return [leaf for part in a for leaf in leaves(part)] if isinstance(a, list) else [a]
+
+    levels = depth(arrays)
+    ndim = max([levels, *(len(shape_of(a)) for a in leaves(arrays))])
+
+    def join(a: Any, level: int) -> Any:
+        if not isinstance(a, list):
+            return np.reshape(a, (1,) * (ndim - len(shape_of(a))) + shape_of(a))
+        return np.concatenate([join(part, level + 1) for part in a], axis=ndim - levels + level)
+
+    return join(arrays, 0)
+
+
+composed(np.block, _block)
+
+# --- splitting --------------------------------------------------------------------------------------
+
+
+def _cut(ary: Any, cuts: list[int], axis: int) -> list[Any]:
+    lead = (slice(None),) * (axis % len(shape_of(ary)))
+    edges = [0, *cuts, shape_of(ary)[axis]]
+    return [ary[(*lead, slice(a, b))] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    if np.ndim(indices_or_sections):
+        return _cut(ary, list(indices_or_sections), axis)
+    n, sections = shape_of(ary)[axis], int(indices_or_sections)
+    if sections <= 0:
+        raise ValueError("number sections must be larger than 0.")
+    each, extra = divmod(n, sections)
+    return _cut(ary, [k * each + min(k, extra) for k in range(1, sections)], axis)
+
+
+def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    if not np.ndim(indices_or_sections) and shape_of(ary)[axis] % indices_or_sections:
+        raise ValueError("array split does not result in an equal division")
+    return _array_split(ary, indices_or_sections, axis)
+
+
+composed(np.array_split, _array_split)
+composed(np.split, _split)
+composed(np.vsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 0))
+composed(np.hsplit, lambda ary, indices_or_sections: _split(
+    ary, indices_or_sections, 0 if ary.ndim == 1 else 1
+))
+composed(np.dsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 2))
+if hasattr(np, "unstack"):
+    composed(np.unstack, lambda x, /, *, axis=0: tuple(np.moveaxis(x, axis, 0)))
+
+
+def _delete(arr: Any, obj: Any, axis: Any = None) -> Any:
+    if axis is None:
+        arr, axis = np.ravel(arr), 0
+    keep = np.delete(np.arange(arr.shape[axis]), obj)
+    return arr[(slice(None),) * (axis % arr.ndim) + (keep,)]
+
+
+composed(np.delete, _delete)
+
+# --- repeating and padding ---------------------------------------------------------------------------
+
+
+def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    where = np.repeat(np.arange(a.shape[axis]), repeats)
+    return a[(slice(None),) * (axis % a.ndim) + (where,)]
+
+
+composed(np.repeat, _repeat)
+
+
+def _tile(A: Any, reps: Any) -> Any:
+    reps = tuple(reps) if np.ndim(reps) else (int(reps),)
+    ndim = max(len(reps), len(shape_of(A)))
+    reps = (1,) * (ndim - len(reps)) + reps
+    shape = (1,) * (ndim - len(shape_of(A))) + shape_of(A)
+    split = tuple(n for pair in zip((1,) * ndim, shape, strict=True) for n in pair)
+    wide = tuple(n for pair in zip(reps, shape, strict=True) for n in pair)
+    tiled = np.broadcast_to(np.reshape(A, split), wide)
+    return np.reshape(tiled, tuple(r * n for r, n in zip(reps, shape, strict=True)))
+
+
+composed(np.tile, _tile)
+
+
+def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
+    """Pad by gathering: NumPy's own np.pad of the indices says where each element comes from."""
+    index = np.arange(array.size).reshape(array.shape)
+    if mode in ("edge", "reflect", "symmetric", "wrap") and kwargs.get("reflect_type") != "odd":
+        return np.ravel(array)[np.pad(index, pad_width, mode=mode, **kwargs)]
+    if mode == "constant":
+        values = kwargs.pop("constant_values", 0)
+        source = np.pad(index, pad_width, constant_values=-1, **kwargs)
+        filled = np.pad(np.zeros(array.shape), pad_width, constant_values=values)
+        return np.where(source < 0, filled, np.ravel(array)[source])
+    from paradual.errors import NotDifferentiableError
+
+    raise NotDifferentiableError(
+        f"np.pad(mode={mode!r}) has no derivative rule: use constant, edge, reflect, symmetric or "
+        "wrap, or np.concatenate"
+    )
+
+
+composed(np.pad, _pad)
+
+# --- diagonals and triangles --------------------------------------------------------------------------
+
+linear(np.tril, lambda g, k=0: np.tril(g, k))
+linear(np.triu, lambda g, k=0: np.triu(g, k))
+
+
+def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    a = np.moveaxis(a, (axis1, axis2), (-2, -1))
+    rows = np.arange(a.shape[-2])
+    rows = rows[(rows + offset >= 0) & (rows + offset < a.shape[-1])]
+    return a[..., rows, rows + offset]
+
+
+composed(np.diagonal, _diagonal)
+composed(np.trace, lambda a, offset=0, axis1=0, axis2=1, dtype=None, out=None: np.sum(
+    _diagonal(a, offset, axis1, axis2), axis=-1
+))
+
+
+def _undiag(g: Any, v_shape: Any, k: int = 0) -> Any:
+    if len(v_shape) == 1:
+        return np.diagonal(g, k)
+    n = g.shape[0]
+    rows = np.arange(n) + max(-k, 0)
+    return Scatter((rows, np.arange(n) + max(k, 0)), g)
+
+
+linear(np.diag, _undiag)
+composed(np.diagflat, lambda v, k=0: np.diag(np.ravel(v), k))

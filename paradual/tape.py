@@ -1,0 +1,182 @@
+"""A tape is what one job recorded, as plain data, and `backward` is the sweep over it.
+
+A *slot* ``(job, index)`` names one value that was computed: the compound node ID of Smeding and
+Vakar (JFP 2025).  Indices count up within their job, so no two jobs ever have to agree on a number.
+
+A *record* says how the value of its slot came about, as a tuple of one of these forms::
+
+    (i, d)             scalar: contributes g * d to slot i                  [the paper's Contrib]
+    (i, d, j, e)       scalar: contributes g * d to slot i and g * e to slot j
+    (f, form, edges)   array: function, form of the result, and for each active operand an edge
+                       (index, argument number, what the pullback of that argument keeps);
+                       the index is a tuple where one pullback serves several operands
+    (None, form, slot) leaf: a value that came from elsewhere, and the slot that it has there
+
+The *form* of an array is ``(shape, dtype)``; of a Python scalar, its type.  There are no closures
+here: a function stands for itself (NumPy's pickle by name) and is the key into the rule table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+Job = tuple[Any, ...]
+Slot = tuple[Job, int]
+Home = tuple[Any, Job]  # (differentiation, job)
+Record = tuple[Any, ...]
+Cotangents = dict[Slot, Any]  # {foreign slot: cotangent}
+
+INPUT: Job = ()  # the pseudo-job that owns the inputs of a differentiation
+
+
+class Tape:
+    """What one job recorded for one differentiation.
+
+    Parameters
+    ----------
+    home : tuple
+        ``(differentiation, job)``: every dual recorded here carries this very pair.
+    records : list of Record, or None
+        None marks a differentiation in forward mode, which records nothing.
+    past : tuple of Tape
+        The tapes that were closed when this one was opened: at a join, that of the job before and
+        the last one of each branch.  So the last tape describes the whole program (the paper's job
+        descriptor), built bottom-up, with no ledger to lock.
+    """
+
+    __slots__ = ("__weakref__", "forks", "home", "leaves", "masks", "past", "records")
+
+    def __init__(
+        self, home: Home, records: list[Record] | None = None, past: tuple[Tape, ...] = ()
+    ) -> None:
+        self.home = home
+        self.records = records
+        self.leaves: dict[Slot, int] = {}  # {foreign slot: index of its leaf here}
+        self.forks = 0  # how many tasks this job has forked
+        self.masks = False  # whether a function here selects (np.where): see `rules.registry`
+        self.past = past
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return (self.home, self.records, self.leaves, self.masks, self.past)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.home, self.records, self.leaves, self.masks, self.past = state
+        self.forks = 0
+
+    def __repr__(self) -> str:
+        size = "forward" if self.records is None else f"{len(self.records)} records"
+        return f"<Tape of job {self.home[1]}: {size}>"
+
+
+OUTSIDE = Tape((None, INPUT))
+
+# The tapes of the job that runs here, one for each differentiation in progress, outermost first.
+# A context variable, because Dask workers and par() run jobs in threads; never a global.
+ACTIVE: ContextVar[tuple[Tape, ...]] = ContextVar("paradual.active", default=(OUTSIDE,))
+
+
+def add_leaf(tape: Tape, slot: Slot, form: Any) -> int:
+    """Import a foreign slot: the index of the leaf that stands for it on this tape.
+
+    Parameters
+    ----------
+    tape : Tape
+        The tape of the job that uses the value.
+    slot : Slot
+        Where the value was computed.
+    form : tuple or type
+        The form of the value.
+
+    Returns
+    -------
+    int
+        The same index for the same slot, however often it is used.
+    """
+    index = tape.leaves.get(slot)
+    if index is None:
+        assert tape.records is not None
+        index = tape.leaves[slot] = len(tape.records)
+        tape.records.append((None, form, slot))
+    return index
+
+
+def backward(
+    tape: Tape,
+    seeds: Iterable[tuple[int, Any]],
+    pull: Callable[..., None],
+    settle: Callable[[Any, Any, bool], Any],
+    consume: bool = False,
+) -> Cotangents:
+    """Sweep one tape, last record first: linear factoring, with arrays that accumulate.
+
+    Each record is visited once, with the complete sum of its cotangents, because an operand
+    always has a smaller index than its consumer.
+
+    Parameters
+    ----------
+    tape : Tape
+        What a job recorded.
+    seeds : iterable of (int, array)
+        Cotangents of slots of this job, each already in the form of its slot.
+    pull : callable
+        ``pull(records, cotangents, owned, index, g)`` adds what one array record contributes.
+    settle : callable
+        ``settle(g, form, is_owned)``: a finished cotangent of a leaf, as it may leave the job.
+    consume : bool
+        Free each record once it was visited, so that memory falls as the sweep goes on.
+
+    Returns
+    -------
+    dict
+        ``{foreign slot: cotangent}`` for the leaves that received any.
+    """
+    records = tape.records
+    assert records is not None
+    cotangents: list[Any] = [None] * len(records)
+    owned: set[int] = set()  # slots whose cotangent is an array that nobody else can see
+    found: Cotangents = {}
+    for index, g in seeds:
+        c = cotangents[index]
+        cotangents[index] = g if c is None else c + g
+    for index in range(len(records) - 1, -1, -1):
+        g = cotangents[index]
+        if g is None:
+            if consume:
+                records[index] = ()
+            continue
+        record = records[index]
+        size = len(record)
+        if size == 4:
+            i, d, j, e = record
+            c = cotangents[i]
+            cotangents[i] = g * d if c is None else c + g * d
+            c = cotangents[j]
+            cotangents[j] = g * e if c is None else c + g * e
+        elif size == 2:
+            i, d = record
+            c = cotangents[i]
+            cotangents[i] = g * d if c is None else c + g * d
+        elif record[0] is None:
+            found[record[2]] = settle(g, record[1], index in owned)
+        else:
+            pull(records, cotangents, owned, index, g)
+        cotangents[index] = None
+        if consume:
+            records[index] = ()
+    return found
+
+
+def history(tape: Tape) -> Iterator[Tape]:
+    """Every tape of the program that ends with this one, in program order, this one last."""
+    seen: set[int] = set()
+    stack: list[tuple[Tape, bool]] = [(tape, False)]
+    while stack:
+        current, ready = stack.pop()
+        if ready:
+            yield current
+        elif id(current) not in seen:
+            seen.add(id(current))
+            stack.append((current, True))
+            stack.extend((before, False) for before in reversed(current.past))

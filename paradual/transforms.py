@@ -1,0 +1,594 @@
+"""Functions in, derivatives out: `vjp`, `jvp`, and what is made of them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from paradual.arrays import PYTHON_SCALARS, fit, form_of, is_buffer, is_complex, shape_of, zeros
+from paradual.dual import Dual, primal
+from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+from paradual.jobs import ROOT
+from paradual.rules.registry import fit_tangent
+from paradual.tape import INPUT, Slot, Tape, add_leaf
+from paradual.tasks import reverse
+from paradual.trees import check_input, flatten, paths, unflatten
+from paradual.work import run
+
+Function = Callable[..., Any]
+Argnums = int | Sequence[int]
+
+
+def _differentiation() -> str:
+    return uuid.uuid4().hex  # unlike a counter, unique among all processes
+
+
+# --- reverse mode -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pullback:
+    """The reverse pass of one evaluation: takes a cotangent of the result to those of the primals.
+
+    It is plain data, so it pickles; it is not changed by use, so it may be called many times and from
+    many threads.
+    """
+
+    last: Tape
+    slots: tuple[Slot | None, ...]  # of the leaves of the result; None for a constant
+    forms: tuple[Any, ...]
+    structure: Any
+    inputs: tuple[Any, ...]  # (form, like) of each leaf of the primals
+    input_structure: Any
+
+    def __call__(self, cotangent: Any) -> tuple[Any, ...]:
+        """Pull a cotangent back.
+
+        Parameters
+        ----------
+        cotangent : pytree
+            Structure, shapes and dtypes of the result.
+
+        Returns
+        -------
+        tuple
+            The cotangent of each primal.
+
+        Raises
+        ------
+        ParadualValueError, ParadualTypeError
+            If structure, shapes or dtypes do not match.
+        """
+        leaves, structure = flatten(cotangent)
+        if structure != self.structure:
+            raise ParadualValueError(
+                f"the cotangent has the structure {structure}, but the result has {self.structure}"
+            )
+        seeds = [
+            (slot, check_cotangent(g, form, where))
+            for slot, form, g, where in zip(self.slots, self.forms, leaves, paths(cotangent), strict=True)
+            if slot is not None
+        ]
+        return self._pull(seeds)
+
+    def _pull(self, seeds: list[tuple[Slot, Any]], consume: bool = False) -> tuple[Any, ...]:
+        found = reverse(self.last, seeds, own=True, consume=consume)
+        leaves = [
+            finish(found.pop((INPUT, k), None), form, like) for k, (form, like) in enumerate(self.inputs)
+        ]
+        if found:
+            raise InternalError(f"cotangents were left over for the slots {sorted(found, key=str)}")
+        result: tuple[Any, ...] = unflatten(self.input_structure, leaves)
+        return result
+
+
+def check_cotangent(g: Any, form: Any, where: str = "") -> Any:
+    """A cotangent from outside, with the shape and dtype of its primal.
+
+    Raises
+    ------
+    ParadualValueError
+        If the shape is another.
+    ParadualTypeError
+        If the dtype cannot be cast safely (Python numbers can).
+    """
+    shape, dtype = ((), np.dtype(form)) if form in PYTHON_SCALARS else form
+    if isinstance(g, list | tuple):
+        g = np.asarray(g)
+    if not hasattr(g, "dtype") and not isinstance(g, int | float | complex):
+        raise ParadualTypeError(f"a cotangent{where} cannot be a {type(g).__name__}")
+    if shape_of(g) != shape:
+        raise ParadualValueError(
+            f"the cotangent{where} has shape {shape_of(g)}, but the result it belongs to has {shape}"
+        )
+    weak = type(g) in (int, bool, float) or (type(g) is complex and dtype.kind == "c")
+    if not weak and not np.can_cast(getattr(g, "dtype", np.dtype(type(g))), dtype, "safe"):
+        raise ParadualTypeError(
+            f"the cotangent{where} has dtype {getattr(g, 'dtype', type(g).__name__)}, but the result it "
+            f"belongs to has {dtype}: cast it, g.astype({dtype.name!r})"
+        )
+    if weak:
+        return form(g) if form in PYTHON_SCALARS else dtype.type(g)
+    return fit(g, form)
+
+
+def finish(g: Any, form: Any, like: Any) -> Any:
+    """A cotangent as the user gets it: of the primal's own type; zeros if there is none."""
+    if g is None:
+        g = zeros(form, like)
+    elif form not in PYTHON_SCALARS:
+        g = fit(g, form)
+    if hasattr(g, "place"):
+        return g
+    if form in PYTHON_SCALARS:
+        return form(g) if isinstance(g, np.generic | np.ndarray | int | float | complex) else g
+    if is_buffer(like):
+        return g if is_buffer(g) else np.asarray(g)
+    return form[1].type(g) if not is_buffer(g) or type(g) is np.ndarray else g
+
+
+def _evaluate(fn: Function, primals: tuple[Any, ...]) -> tuple[Any, Pullback]:
+    """Run a function on duals: its result, taken apart, and its pullback."""
+    differentiation = _differentiation()
+    tape = Tape((differentiation, ROOT), [])
+    leaves, structure = flatten(primals)
+    duals, inputs = [], []
+    for k, leaf in enumerate(leaves):
+        if not isinstance(leaf, float | Dual) and not (
+            type(leaf) is np.ndarray and leaf.dtype.kind in "fc"
+        ):
+            check_input(leaf, _where(primals, k))
+        form = form_of(leaf)
+        duals.append(Dual(leaf, tape.home, add_leaf(tape, (INPUT, k), form)))
+        inputs.append((form, _like(leaf)))
+    out, last = run(tape, fn, *unflatten(structure, duals))
+    results, out_structure = flatten(out)
+    values: list[Any] = []
+    slots: list[Slot | None] = []
+    for leaf in results:
+        if leaf.__class__ is Dual and leaf.home[0] == differentiation:
+            slots.append((leaf.home[1], leaf.place))
+            values.append(leaf.value)
+        else:
+            slots.append(None)
+            values.append(leaf)
+    forms = tuple(form_of(v) if _is_array(v) else None for v in values)
+    pullback = Pullback(last, tuple(slots), forms, out_structure, tuple(inputs), structure)
+    return unflatten(out_structure, values), pullback
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, int | float | complex) or hasattr(value, "dtype")
+
+
+def _like(leaf: Any) -> Any:
+    """Something small that says on which device the zeros of an input belong."""
+    leaf = primal(leaf)
+    return leaf[:0].copy() if is_buffer(leaf) and leaf.ndim else leaf
+
+
+def _where(primals: tuple[Any, ...], k: int) -> str:
+    return f"argument {paths(primals)[k].removeprefix('')}"
+
+
+def vjp(fn: Function, *primals: Any) -> tuple[Any, Any]:
+    """Evaluate a function and get its pullback.
+
+    Parameters
+    ----------
+    fn : callable
+        A function of arrays, or pytrees of them.
+    *primals : pytree
+        Where to evaluate it; arrays of float or complex dtype, floats.
+
+    Returns
+    -------
+    tuple
+        The result, and ``pullback(cotangent)``, which returns a tuple with the cotangent of each
+        primal: shape and dtype are the primal's.  It may be called many times, from many threads, and
+        pickles.
+
+    Raises
+    ------
+    ParadualTypeError
+        If a primal is not of a floating-point type.
+
+    Notes
+    -----
+    The sweep of Smeding and Vakar (JFP 2025).  The cotangent of a complex z = x + iy stands for
+    df/dx - i df/dy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> out, pullback = vjp(lambda x, y: x * y, np.array([1.0, 2.0]), 3.0)
+    >>> out
+    array([3., 6.])
+    >>> pullback(np.array([1.0, 10.0]))
+    (array([ 3., 30.]), 21.0)
+    """
+    # The pullback may be called much later: what the caller writes into the primals must not reach it.
+    leaves, structure = flatten(primals)
+    owned = [leaf.copy() if is_buffer(leaf) and leaf.flags.writeable else leaf for leaf in leaves]
+    return _evaluate(fn, unflatten(structure, owned))
+
+
+def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """A function that returns the value of ``fn`` and its gradient, in one forward pass.
+
+    Parameters
+    ----------
+    fn : callable
+        A function whose result is a real scalar.
+    argnums : int or sequence of int
+        Which positional arguments to differentiate with respect to.
+    has_aux : bool
+        Whether ``fn`` returns ``(value, aux)`` with something that is not differentiated.
+
+    Returns
+    -------
+    callable
+        With the arguments of ``fn``; returns ``(value, gradient)``, or ``((value, aux), gradient)``.
+        The gradient is a tuple if ``argnums`` is a sequence.  For Dask collections it is lazy.
+
+    Raises
+    ------
+    ParadualTypeError, ParadualValueError
+        When called, if the result is not a real scalar, or an argument not of floating-point type.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value_and_grad(lambda x: (x**2).sum())(np.array([1.0, 2.0]))
+    (np.float64(5.0), array([2., 4.]))
+    """
+
+    @wraps(fn)
+    def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
+        positions = _positions(argnums, len(args))
+        primals = tuple(args[k] for k in positions)
+        aux: list[Any] = []
+
+        def restricted(*active: Any) -> Any:
+            full = list(args)
+            for k, arg in zip(positions, active, strict=True):
+                full[k] = arg
+            out = fn(*full, **kwargs)
+            if has_aux:
+                if not isinstance(out, tuple) or len(out) != 2:
+                    raise ParadualTypeError("with has_aux=True the function must return (value, aux)")
+                out, extra = out
+                aux.append(extra)
+            return out
+
+        value, pullback = _evaluate(restricted, primals)
+        _check_loss(value)
+        slot = pullback.slots[0]
+        one = 1.0 if pullback.forms[0] is float else pullback.forms[0][1].type(1)
+        gradients = pullback._pull([(slot, one)] if slot is not None else [], consume=True)
+        if has_aux:
+            value = (value, _detach(aux[-1], pullback.last.home[0]))
+        return value, gradients[0] if isinstance(argnums, int) else gradients
+
+    return value_and_gradient
+
+
+def grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """A function that returns the gradient of ``fn``; parameters as `value_and_grad`.
+
+    Returns
+    -------
+    callable
+        With the arguments of ``fn``; returns the gradient, or ``(gradient, aux)``.
+
+    Examples
+    --------
+    >>> grad(lambda x: x**3)(2.0)
+    12.0
+    >>> grad(grad(lambda x: x**3))(2.0)
+    12.0
+    """
+    both = value_and_grad(fn, argnums, has_aux)
+
+    @wraps(fn)
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        value, g = both(*args, **kwargs)
+        return (g, value[1]) if has_aux else g
+
+    return gradient
+
+
+def _positions(argnums: Argnums, n: int) -> list[int]:
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    for k in numbers:
+        if not -n <= k < n:
+            raise ParadualValueError(
+                f"argnums={argnums} asks for argument {k}, but the function was called with {n} "
+                "positional arguments"
+            )
+    return [k % n for k in numbers]
+
+
+def _check_loss(value: Any) -> None:
+    if not _is_array(value):
+        raise ParadualTypeError(
+            f"grad needs a function whose result is a real number, but it returned a "
+            f"{type(value).__name__}: with several results use vjp, or has_aux=True for (value, aux)"
+        )
+    if shape_of(value) != ():
+        raise ParadualValueError(
+            f"grad needs a function whose result is a single number, but it has shape "
+            f"{shape_of(value)}: sum it, or use vjp with a cotangent, or jacobian"
+        )
+    if is_complex(value):
+        raise ParadualTypeError(
+            "grad needs a function whose result is real, but it is complex: take its real part or its "
+            "square modulus, or use vjp"
+        )
+
+
+def _detach(tree: Any, differentiation: Any) -> Any:
+    leaves, structure = flatten(tree)
+    return unflatten(
+        structure,
+        [x.value if x.__class__ is Dual and x.home[0] == differentiation else x for x in leaves],
+    )
+
+
+# --- forward mode -------------------------------------------------------------------------------------
+
+
+def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """Evaluate a function and its derivative along a direction: forward mode.
+
+    Nothing is recorded: memory does not depend on how long the program runs.
+
+    Parameters
+    ----------
+    fn : callable
+        A function of arrays, or pytrees of them.
+    primals : tuple
+        Its arguments.
+    tangents : tuple
+        A direction: for each argument a tangent of the same structure and shapes.
+
+    Returns
+    -------
+    tuple
+        The result and its tangent.
+
+    Raises
+    ------
+    ParadualValueError, ParadualTypeError
+        If structure, shapes or dtypes of the tangents do not match.
+
+    Examples
+    --------
+    >>> jvp(lambda x: x**3, (2.0,), (1.0,))
+    (8.0, 12.0)
+    """
+    if not isinstance(primals, tuple | list):
+        primals, tangents = (primals,), (tangents,)
+    primals, tangents = tuple(primals), tuple(tangents)
+    leaves, structure = flatten(primals)
+    directions, tangent_structure = flatten(tangents)
+    if structure != tangent_structure:
+        raise ParadualValueError(
+            f"the tangents have the structure {tangent_structure}, but the primals have {structure}"
+        )
+    tape = Tape((_differentiation(), ROOT))
+    duals = []
+    for k, (leaf, t) in enumerate(zip(leaves, directions, strict=True)):
+        check_input(leaf, _where(primals, k))
+        t = check_cotangent(t, form_of(leaf), f" (a tangent) of {_where(primals, k)}")
+        duals.append(Dual(leaf, tape.home, t))
+    out, _ = run(tape, fn, *unflatten(structure, duals))
+    results, out_structure = flatten(out)
+    values, tangent_out = [], []
+    for leaf in results:
+        if leaf.__class__ is Dual and leaf.home[0] == tape.home[0]:
+            values.append(leaf.value)
+            tangent_out.append(fit_tangent(leaf.place, leaf.value))
+        else:
+            values.append(leaf)
+            tangent_out.append(zeros(form_of(leaf), leaf) if _is_array(leaf) else leaf)
+    return unflatten(out_structure, values), unflatten(out_structure, tangent_out)
+
+
+def hvp(fn: Function, primals: Any, vectors: Any) -> Any:
+    """The Hessian of a scalar function times a vector: forward over reverse.
+
+    Parameters
+    ----------
+    fn : callable
+        A function whose result is a real scalar.
+    primals, vectors : tuple
+        Its arguments, and a direction for each (or one argument and its direction by themselves).
+
+    Returns
+    -------
+    tuple
+        For each argument its part of the product (or the product by itself).
+
+    Examples
+    --------
+    >>> hvp(lambda x, y: x**2 * y, (3.0, 5.0), (1.0, 0.0))
+    (10.0, 6.0)
+    """
+    if not isinstance(primals, tuple | list):
+        return hvp(fn, (primals,), (vectors,))[0]
+    gradient = grad(fn, argnums=tuple(range(len(primals))))
+    return jvp(gradient, tuple(primals), tuple(vectors))[1]
+
+
+def jacobian(fn: Function, argnums: Argnums = 0, mode: str = "auto") -> Function:
+    """A function that returns the Jacobian of ``fn``.
+
+    Parameters
+    ----------
+    fn : callable
+        A function of arrays, or pytrees of them.
+    argnums : int or sequence of int
+        Which positional arguments to differentiate with respect to.
+    mode : str
+        ``"reverse"``: one pullback for each element of the result, over one recorded evaluation;
+        ``"forward"``: one pushforward for each element of the arguments; ``"auto"``: whichever needs
+        fewer.
+
+    Returns
+    -------
+    callable
+        With the arguments of ``fn``; the Jacobian has shape ``(*result.shape, *argument.shape)``.  For
+        pytrees it is a pytree of the result's structure with pytrees of the argument's in its leaves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    if mode not in ("auto", "reverse", "forward"):
+        raise ParadualValueError(f"mode={mode!r}: choose 'auto', 'reverse' or 'forward'")
+
+    @wraps(fn)
+    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
+        positions = _positions(argnums, len(args))
+        primals = tuple(args[k] for k in positions)
+
+        def restricted(*active: Any) -> Any:
+            full = list(args)
+            for k, arg in zip(positions, active, strict=True):
+                full[k] = arg
+            return fn(*full, **kwargs)
+
+        build = _forward_rows if mode == "forward" else _reverse_rows
+        leaves, structure = flatten(primals)
+        out, rows = build(restricted, primals, mode)
+        results, out_structure = flatten(out)
+        blocks = []
+        for k, result in enumerate(results):
+            shape = shape_of(result)
+            part = [
+                np.reshape(rows[k][j], (*shape, *shape_of(leaf))) if shape + shape_of(leaf) else rows[k][j]
+                for j, leaf in enumerate(leaves)
+            ]
+            tree = unflatten(structure, part)
+            blocks.append(tree[0] if isinstance(argnums, int) else tree)
+        return unflatten(out_structure, blocks)
+
+    return jacobian_of
+
+
+def _size(x: Any) -> int:
+    return int(np.prod(shape_of(x), dtype=int))
+
+
+def _units(leaf: Any) -> Any:
+    """The unit vectors of an array's space, one after the other."""
+    form = form_of(leaf)
+    if shape_of(leaf) == ():
+        yield 1.0 if form in PYTHON_SCALARS else form[1].type(1)
+        return
+    for k in range(_size(leaf)):
+        unit = np.zeros_like(primal(leaf))
+        unit[np.unravel_index(k, form[0])] = 1
+        yield unit
+
+
+def _reverse_rows(fn: Function, primals: Any, mode: str) -> tuple[Any, list[list[Any]]]:
+    out, pullback = vjp(fn, *primals)
+    results, _ = flatten(out)
+    leaves, _ = flatten(primals)
+    if mode == "auto" and sum(map(_size, results)) > sum(map(_size, leaves)):
+        return _forward_rows(fn, primals, mode)
+    rows = []
+    for slot, result in zip(pullback.slots, results, strict=True):
+        found = []
+        for unit in _units(result):
+            seeds = [(slot, unit)] if slot is not None else []
+            found.append(flatten(pullback._pull(seeds))[0])
+        rows.append([
+            _stacked([row[j] for row in found], result, leaf) for j, leaf in enumerate(leaves)
+        ])
+    return out, rows
+
+
+def _stacked(parts: list[Any], result: Any, leaf: Any) -> Any:
+    if not parts:
+        return np.zeros((0, *shape_of(leaf)))
+    return parts[0] if shape_of(result) == () else np.stack(parts)
+
+
+def _forward_rows(fn: Function, primals: Any, mode: str) -> tuple[Any, list[list[Any]]]:
+    leaves, structure = flatten(primals)
+    columns: list[list[Any]] = []  # [leaf][element]: the leaves of the tangent of the result
+    out: Any = None
+    for j, leaf in enumerate(leaves):
+        columns.append([])
+        for unit in _units(leaf):
+            direction = [unit if i == j else zeros(form_of(x), x) for i, x in enumerate(leaves)]
+            out, t = jvp(fn, primals, unflatten(structure, direction))
+            columns[j].append(flatten(t)[0])
+    if out is None:  # no element at all to differentiate with respect to
+        out = fn(*primals)
+    results, _ = flatten(out)
+    rows = []
+    for k, result in enumerate(results):
+        rows.append([])
+        for j, leaf in enumerate(leaves):
+            parts = [column[k] for column in columns[j]]
+            if not parts:
+                rows[k].append(np.zeros((*shape_of(result), 0)))
+            else:
+                rows[k].append(parts[0] if shape_of(leaf) == () else np.stack(parts, axis=-1))
+    return out, rows
+
+
+def hessian(fn: Function, argnums: int = 0) -> Function:
+    """A function that returns the Hessian of a scalar function.
+
+    Returns
+    -------
+    callable
+        With the arguments of ``fn``; the Hessian has shape ``(*x.shape, *x.shape)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hessian(lambda x: x[0] ** 2 * x[1])(np.array([3.0, 5.0]))
+    array([[10.,  6.],
+           [ 6.,  0.]])
+    """
+    return jacobian(grad(fn, argnums), argnums, mode="reverse")
+
+
+def stop_gradient(x: Any) -> Any:
+    """The same value as a constant: no derivative flows through it.
+
+    Parameters
+    ----------
+    x : pytree
+        Values, differentiated or not.
+
+    Returns
+    -------
+    pytree
+        Plain arrays and numbers.
+
+    Examples
+    --------
+    >>> grad(lambda x: x * stop_gradient(x))(3.0)
+    3.0
+    """
+    leaves, structure = flatten(x)
+    plain = [primal(leaf) if leaf.__class__ is Dual else leaf for leaf in leaves]
+    return unflatten(
+        structure,
+        [p.copy() if p is not leaf and is_buffer(p) else p for p, leaf in zip(plain, leaves, strict=True)],
+    )

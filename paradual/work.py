@@ -1,0 +1,143 @@
+"""What a worker runs: the forward and the backward of one job.  No Dask and no choice of a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import optree
+
+from paradual.arrays import add, settle, settle_owned
+from paradual.dual import Dual, import_dual
+from paradual.rules.careful import backward_masked
+from paradual.rules.registry import pull, target_form
+from paradual.tape import ACTIVE, Cotangents, Job, Slot, Tape, backward
+
+Contribution = tuple[int, Any]  # (index of a slot, cotangent)
+
+
+def run(tape: Tape, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Tape]:
+    """Run a function as one more differentiation, the innermost, of the job that runs here.
+
+    Parameters
+    ----------
+    tape : Tape
+        Its first tape; where the function joins tasks, others follow.
+    fn, *args, **kwargs
+        What to call.
+
+    Returns
+    -------
+    tuple
+        The result of the function and the differentiation's last tape.
+    """
+    ACTIVE.set((*ACTIVE.get(), tape))
+    try:
+        out = fn(*args, **kwargs)
+        return out, ACTIVE.get()[-1]
+    finally:
+        # not the tapes from before: where fn joined tasks, the outer differentiations moved on too
+        ACTIVE.set(ACTIVE.get()[:-1])
+
+
+def sweep(tape: Tape, seeds: Iterable[Contribution], own: bool = False, consume: bool = False) -> Cotangents:
+    """The backward of one job.
+
+    Parameters
+    ----------
+    tape : Tape
+        Its tape.
+    seeds : iterable of (int, array)
+        Contributions to its slots, in the order in which they are to be added.
+    own : bool
+        Whether the results must be arrays that nothing else refers to.
+    consume : bool
+        Whether the tape may be emptied on the way.
+
+    Returns
+    -------
+    dict
+        ``{foreign slot: cotangent}``.
+    """
+    assert tape.records is not None
+    seeds = accumulate(tape, seeds)
+    consume = consume and not tape.masks
+    with np.errstate(all="ignore"):  # an infinite slope is an answer, not an accident
+        found = backward(tape, seeds, pull, settle_owned if own else settle, consume)
+        if tape.masks and any(_has_nan(g) for g in found.values()):
+            found = backward_masked(tape, seeds)
+    return found
+
+
+def accumulate(tape: Tape, seeds: Iterable[Contribution]) -> list[Contribution]:
+    """Sum the contributions to each slot of a tape, in their order."""
+    assert tape.records is not None
+    seeds = list(seeds)
+    if len({index for index, _ in seeds}) == len(seeds):
+        return seeds
+    sums: dict[int, list[Any]] = {}
+    owned: set[int] = set()
+    for index, g in seeds:
+        total = sums.setdefault(index, [None])
+        mine = {0} if index in owned else set()
+        add(total, mine, 0, g, target_form(tape.records[index]))
+        if mine:
+            owned.add(index)
+    return [(index, total[0]) for index, total in sums.items()]
+
+
+def _has_nan(g: Any) -> bool:
+    while hasattr(g, "place"):
+        g = g.value
+    return bool(np.isnan(g).any())
+
+
+def route(found: Iterable[tuple[Slot, Any]]) -> dict[Job, list[Contribution]]:
+    """Split pairs of a slot and its cotangent by the job that owns the slot."""
+    by_owner: dict[Job, list[Contribution]] = {}
+    for (job, index), g in found:
+        by_owner.setdefault(job, []).append((index, g))
+    return by_owner
+
+
+def rehome(value: Any, tape: Tape) -> Any:
+    """Make every dual of a differentiation inside a value one of the job that passes it on.
+
+    Parameters
+    ----------
+    value : pytree
+        What leaves the job; duals are found in containers, within duals of other differentiations,
+        and on tapes.
+    tape : Tape
+        The job's tape for the differentiation.
+
+    Returns
+    -------
+    pytree
+        The same with each foreign dual imported, so that cotangents go to direct predecessors only.
+    """
+
+    def one(leaf: Any) -> Any:
+        if leaf.__class__ is Dual:
+            if leaf.home[0] == tape.home[0]:
+                if leaf.home == tape.home or tape.records is None:
+                    return leaf
+                return Dual(leaf.value, tape.home, import_dual(leaf, tape))
+            value, place = one(leaf.value), leaf.place
+            return Dual(value, leaf.home, place if isinstance(place, int) else one(place))
+        if leaf.__class__ is Tape:
+            return _rehome_tape(leaf, one)
+        return leaf
+
+    return optree.tree_map(one, value, none_is_leaf=True)
+
+
+def _rehome_tape(tape: Tape, one: Callable[[Any], Any]) -> Tape:
+    records = tape.records
+    if records is not None:
+        records = [optree.tree_map(one, record, none_is_leaf=True) for record in records]
+    copy = Tape(tape.home, records, tuple(_rehome_tape(before, one) for before in tape.past))
+    copy.leaves, copy.masks = tape.leaves, tape.masks
+    return copy
+
