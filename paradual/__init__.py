@@ -8,6 +8,7 @@ array([1., 1.])
 
 from paradual import errors, operators, rules
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
+from paradual.graphs import gradients, tangents, value_and_gradients
 from paradual.tasks import Task, executor, map, par, submit
 from paradual.transforms import (
     grad,

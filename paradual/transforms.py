@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import PYTHON_SCALARS, fit, form_of, is_buffer, is_complex, shape_of, zeros
+from paradual.arrays import PYTHON_SCALARS, form_of, is_buffer, is_complex, shape_of, zeros
 from paradual.dual import Dual, primal
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.jobs import ROOT
 from paradual.rules.registry import fit_tangent
 from paradual.tape import INPUT, Slot, Tape, add_leaf
 from paradual.tasks import reverse
-from paradual.trees import check_input, flatten, paths, unflatten
+from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, paths, unflatten
 from paradual.work import run
 
 Function = Callable[..., Any]
@@ -87,51 +87,6 @@ class Pullback:
         return result
 
 
-def check_cotangent(g: Any, form: Any, where: str = "") -> Any:
-    """A cotangent from outside, with the shape and dtype of its primal.
-
-    Raises
-    ------
-    ParadualValueError
-        If the shape is another.
-    ParadualTypeError
-        If the dtype cannot be cast safely (Python numbers can).
-    """
-    shape, dtype = ((), np.dtype(form)) if form in PYTHON_SCALARS else form
-    if isinstance(g, list | tuple):
-        g = np.asarray(g)
-    if not hasattr(g, "dtype") and not isinstance(g, int | float | complex):
-        raise ParadualTypeError(f"a cotangent{where} cannot be a {type(g).__name__}")
-    if shape_of(g) != shape:
-        raise ParadualValueError(
-            f"the cotangent{where} has shape {shape_of(g)}, but the result it belongs to has {shape}"
-        )
-    weak = type(g) in (int, bool, float) or (type(g) is complex and dtype.kind == "c")
-    if not weak and not np.can_cast(getattr(g, "dtype", np.dtype(type(g))), dtype, "safe"):
-        raise ParadualTypeError(
-            f"the cotangent{where} has dtype {getattr(g, 'dtype', type(g).__name__)}, but the result it "
-            f"belongs to has {dtype}: cast it, g.astype({dtype.name!r})"
-        )
-    if weak:
-        return form(g) if form in PYTHON_SCALARS else dtype.type(g)
-    return fit(g, form)
-
-
-def finish(g: Any, form: Any, like: Any) -> Any:
-    """A cotangent as the user gets it: of the primal's own type; zeros if there is none."""
-    if g is None:
-        g = zeros(form, like)
-    elif form not in PYTHON_SCALARS:
-        g = fit(g, form)
-    if hasattr(g, "place"):
-        return g
-    if form in PYTHON_SCALARS:
-        return form(g) if isinstance(g, np.generic | np.ndarray | int | float | complex) else g
-    if is_buffer(like):
-        return g if is_buffer(g) else np.asarray(g)
-    return form[1].type(g) if not is_buffer(g) or type(g) is np.ndarray else g
-
-
 def _evaluate(fn: Function, primals: tuple[Any, ...]) -> tuple[Any, Pullback]:
     """Run a function on duals: its result, taken apart, and its pullback."""
     differentiation = _differentiation()
@@ -157,13 +112,9 @@ def _evaluate(fn: Function, primals: tuple[Any, ...]) -> tuple[Any, Pullback]:
         else:
             slots.append(None)
             values.append(leaf)
-    forms = tuple(form_of(v) if _is_array(v) else None for v in values)
+    forms = tuple(form_of(v) if is_array(v) else None for v in values)
     pullback = Pullback(last, tuple(slots), forms, out_structure, tuple(inputs), structure)
     return unflatten(out_structure, values), pullback
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, int | float | complex) or hasattr(value, "dtype")
 
 
 def _like(leaf: Any) -> Any:
@@ -315,7 +266,7 @@ def _positions(argnums: Argnums, n: int) -> list[int]:
 
 
 def _check_loss(value: Any) -> None:
-    if not _is_array(value):
+    if not is_array(value):
         raise ParadualTypeError(
             f"grad needs a function whose result is a real number, but it returned a "
             f"{type(value).__name__}: with several results use vjp, or has_aux=True for (value, aux)"
@@ -396,7 +347,7 @@ def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
             tangent_out.append(fit_tangent(leaf.place, leaf.value))
         else:
             values.append(leaf)
-            tangent_out.append(zeros(form_of(leaf), leaf) if _is_array(leaf) else leaf)
+            tangent_out.append(zeros(form_of(leaf), leaf) if is_array(leaf) else leaf)
     return unflatten(out_structure, values), unflatten(out_structure, tangent_out)
 
 

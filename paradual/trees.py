@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import optree
 
+from paradual.arrays import PYTHON_SCALARS, fit, is_buffer, shape_of, zeros
 from paradual.dual import Dual
-from paradual.errors import ParadualTypeError
+from paradual.errors import ParadualTypeError, ParadualValueError
 
 NAMESPACE = "paradual"
 
@@ -84,3 +85,53 @@ def check_input(leaf: Any, where: str) -> None:
             "derivatives are taken with respect to floats and arrays of floats, in any nesting of "
             "tuples, lists, dicts and dataclasses. Leave it out of the arguments named by argnums"
         )
+
+
+def is_array(value: Any) -> bool:
+    """Whether a leaf is a number or an array."""
+    return isinstance(value, int | float | complex) or hasattr(value, "dtype")
+
+
+def check_cotangent(g: Any, form: Any, where: str = "") -> Any:
+    """A cotangent from outside, with the shape and dtype of its primal.
+
+    Raises
+    ------
+    ParadualValueError
+        If the shape is another.
+    ParadualTypeError
+        If the dtype cannot be cast safely (Python numbers can).
+    """
+    shape, dtype = ((), np.dtype(form)) if form in PYTHON_SCALARS else form
+    if isinstance(g, list | tuple):
+        g = np.asarray(g)
+    if not hasattr(g, "dtype") and not isinstance(g, int | float | complex):
+        raise ParadualTypeError(f"a cotangent{where} cannot be a {type(g).__name__}")
+    if shape_of(g) != shape:
+        raise ParadualValueError(
+            f"the cotangent{where} has shape {shape_of(g)}, but the result it belongs to has {shape}"
+        )
+    weak = type(g) in (int, bool, float) or (type(g) is complex and dtype.kind == "c")
+    if not weak and not np.can_cast(getattr(g, "dtype", np.dtype(type(g))), dtype, "safe"):
+        raise ParadualTypeError(
+            f"the cotangent{where} has dtype {getattr(g, 'dtype', type(g).__name__)}, but the result it "
+            f"belongs to has {dtype}: cast it, g.astype({dtype.name!r})"
+        )
+    if weak:
+        return form(g) if form in PYTHON_SCALARS else dtype.type(g)
+    return fit(g, form)
+
+
+def finish(g: Any, form: Any, like: Any) -> Any:
+    """A cotangent as the user gets it: of the primal's own type; zeros if there is none."""
+    if g is None:
+        g = zeros(form, like)
+    elif form not in PYTHON_SCALARS:
+        g = fit(g, form)
+    if hasattr(g, "place"):
+        return g
+    if form in PYTHON_SCALARS:
+        return form(g) if isinstance(g, np.generic | np.ndarray | int | float | complex) else g
+    if is_buffer(like):
+        return g if is_buffer(g) else np.asarray(g)
+    return form[1].type(g) if not is_buffer(g) or type(g) is np.ndarray else g

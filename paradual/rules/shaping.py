@@ -85,8 +85,6 @@ def _unroll(g: Any, shift: Any, axis: Any = None) -> Any:
 linear(np.roll, _unroll)
 if hasattr(np, "matrix_transpose"):
     composed(np.matrix_transpose, lambda x, /: np.swapaxes(x, -1, -2))
-if hasattr(np, "permute_dims"):
-    composed(np.permute_dims, lambda a, axes=None: np.transpose(a, axes))
 
 # --- joining ----------------------------------------------------------------------------------------
 
@@ -107,8 +105,6 @@ def _unjoin(g: Any, arrays_shape: Any, axis: Any = 0) -> Any:
 
 
 linear(np.concatenate, _unjoin, names="arrays axis out dtype casting")
-if hasattr(np, "concat"):
-    composed(np.concat, lambda *args, **kwargs: np.concatenate(*args, **kwargs))
 
 
 def _stack(arrays: Any, axis: int = 0, out: Any = None, **kwargs: Any) -> Any:

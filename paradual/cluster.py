@@ -1,0 +1,46 @@
+"""What Dask must know about duals and tapes: their sizes, and that an array task may hold a dual."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from dask.sizeof import sizeof
+
+from paradual.dual import Dual
+from paradual.tape import Tape
+
+
+@cache
+def register() -> None:
+    """Tell Dask about our types, once a process: sizes drive spilling and placement."""
+
+    @sizeof.register(Dual)
+    def _sizeof_dual(dual: Any) -> int:
+        return 64 + sizeof(dual.value) + (0 if isinstance(dual.place, int) else sizeof(dual.place))
+
+    @sizeof.register(Tape)
+    def _sizeof_tape(tape: Any) -> int:
+        return tape_bytes(tape)
+
+
+def tape_bytes(tape: Tape) -> int:
+    """The bytes that a tape keeps alive, each array once."""
+    seen: dict[int, Any] = {}
+
+    def visit(part: Any) -> int:
+        if isinstance(part, tuple | list):
+            return 16 + sum(visit(p) for p in part)
+        if isinstance(part, Dual):
+            return visit(part.value)
+        if not hasattr(part, "nbytes"):
+            return 8
+        base = part
+        while getattr(base, "base", None) is not None and hasattr(base.base, "nbytes"):
+            base = base.base
+        if id(base) in seen:
+            return 8
+        seen[id(base)] = base
+        return int(base.nbytes) + 96
+
+    return sum(visit(t.records or ()) for t in (tape, *tape.past))

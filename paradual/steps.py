@@ -1,0 +1,250 @@
+"""The tasks of a derivative graph, as plain data that can be called: what a Dask worker runs.
+
+A contribution is ``(slot, cotangent)``; what a job contributes is ``{key of a job: contributions}``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from paradual.dual import Dual
+from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+from paradual.rules.registry import fit_tangent
+from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
+from paradual.tape import Job, Slot, Tape, add_leaf
+from paradual.tasks import reverse
+from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, unflatten
+from paradual.work import rehome, run
+
+Key = Any
+Contributions = list[tuple[Slot, Any]]
+
+
+def job_of(key: Key) -> Job:
+    """The name of the first job of a Dask task."""
+    return (key, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Run a task on duals.
+
+    Returns ``(value, tape)`` in reverse mode, if the tape is kept; else the value.
+    """
+
+    node: Any  # the user's task
+    names: tuple[Key, ...]  # what it depends on
+    uses: tuple[Key, ...]  # those of them that carry derivatives
+    sources: frozenset[Key]  # those of them that are inputs: they become duals here
+    token: str  # the differentiation
+    key: Key
+    fresh: bool  # whether the task is an input itself: its results are then slots of their own
+    keeps: bool
+    forward: bool  # forward mode: the tangents of the sources follow the operands
+
+    def __call__(self, *operands: Any) -> Any:
+        value, tape = self.record(*operands)
+        return (value, tape) if self.keeps else value
+
+    def record(self, *operands: Any) -> tuple[Any, Tape]:
+        """The task's value, with duals of this job in it, and its tape."""
+        values = dict(zip(self.names, operands, strict=False))
+        tangents = iter(operands[len(self.names) :])
+        for name in self.names:
+            if name in self.sources:
+                values[name] = lift(
+                    values[name], self.token, name, next(tangents) if self.forward else None
+                )
+        tape = Tape((self.token, job_of(self.key)), None if self.forward else [])
+        try:
+            value, last = run(tape, self.node, values)
+        except Exception as error:
+            error.add_note(f"in the forward pass of the Dask task {self.key!r}")
+            raise
+        value = rehome(value, last)
+        if self.fresh:
+            value = _freshen(value, last, next(tangents, None), self.key)
+        return value, last
+
+
+def lift(value: Any, token: str, key: Key, tangent: Any = None) -> Any:
+    """An input's value as duals: its leaves are the slots 0, 1, ... of the input."""
+    leaves, structure = flatten(value)
+    directions: list[Any] = list(range(len(leaves)))
+    if tangent is not None:
+        directions, given = flatten(tangent)
+        if given != structure:
+            raise ParadualValueError(f"a tangent has the structure {given}, but its input has {structure}")
+        directions = [
+            check_cotangent(t, form_of(leaf), " (a tangent)")
+            for t, leaf in zip(directions, leaves, strict=True)
+        ]
+    for leaf in leaves:
+        check_input(leaf, f"the input {key!r}")
+    return unflatten(
+        structure,
+        [Dual(leaf, (token, job_of(key)), t) for leaf, t in zip(leaves, directions, strict=True)],
+    )
+
+
+def _freshen(value: Any, tape: Tape, tangent: Any, key: Key) -> Any:
+    """Give each leaf of an intermediate input a slot that no other leaf has."""
+    leaves, structure = flatten(value)
+    plain = [leaf.value if _of(leaf, tape) else leaf for leaf in leaves]
+    for leaf in plain:
+        check_input(leaf, f"the input {key!r}")
+    if tape.records is None:
+        directions, _ = flatten(tangent)
+        old = [leaf.place if _of(leaf, tape) else zeros(form_of(leaf), leaf) for leaf in leaves]
+        places = [t + check_cotangent(d, form_of(p)) for t, d, p in zip(old, directions, plain, strict=True)]
+    else:
+        places = []
+        for leaf, p in zip(leaves, plain, strict=True):
+            if _of(leaf, tape):
+                tape.records.append((np.positive, form_of(p), ((leaf.place, 0, ()),)))
+                places.append(len(tape.records) - 1)
+            else:
+                places.append(add_leaf(tape, ((key, "input"), len(places)), form_of(p)))
+    return unflatten(structure, [Dual(p, tape.home, t) for p, t in zip(plain, places, strict=True)])
+
+
+def _of(leaf: Any, tape: Tape) -> bool:
+    return leaf.__class__ is Dual and leaf.home[0] == tape.home[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Reverse:
+    """Sweep the tape of a job: ``{key: contributions}`` for the jobs and inputs that it used.
+
+    If that is only one, its contributions alone.
+    """
+
+    forward: Forward
+    given: int  # how many cotangents of the value come from outside
+    recompute: bool  # the operands of the forward task come first, instead of its result
+
+    def __call__(self, *arguments: Any) -> dict[Key, Contributions] | Contributions:
+        run = self.forward
+        n = len(run.names) if self.recompute else 1
+        value, tape = run.record(*arguments[:n]) if self.recompute else arguments[0]
+        seeds = _seeds(value, run.token, arguments[n : n + self.given])
+        for part in arguments[n + self.given :]:
+            seeds.extend(part)
+        try:
+            found = reverse(tape, seeds) if seeds else {}
+        except Exception as error:
+            error.add_note(f"in the reverse pass of the Dask task {run.key!r}")
+            raise
+        routed: dict[Key, Contributions] = {name: [] for name in run.uses}
+        for slot, g in found.items():
+            owner = slot[0][0]
+            if slot[0] == (run.key, "input"):
+                continue  # an intermediate input's own leaf: its cotangent is the gradient already
+            if owner not in routed:
+                raise InternalError(
+                    f"the task {run.key!r} used a value of {owner!r} on which it does not depend: it "
+                    "travelled inside an object that is not a tuple, list, dict or dataclass. Register "
+                    "its class with optree (namespace 'paradual')"
+                )
+            routed[owner].append((slot, g))
+        return routed if len(routed) > 1 else next(iter(routed.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """The gradient of one chunk of an input: the sum of what arrives for its slots."""
+
+    token: str
+    key: Key
+    given: int
+
+    def __call__(self, value: Any, *arguments: Any) -> Any:
+        leaves, structure = flatten(value)
+        if not any(_owned(leaf, self.token) for leaf in leaves):
+            value = lift(value, self.token, self.key)
+            leaves, structure = flatten(value)
+        contributions = _seeds(value, self.token, arguments[: self.given])
+        for part in arguments[self.given :]:
+            contributions.extend(part)
+        sums = dict(_sum(contributions))
+        gradients = []
+        for leaf in leaves:
+            form = form_of(leaf.value)
+            g = sums.pop((leaf.home[1], leaf.place), None)
+            if g is not None:
+                g = settle_owned(g, form, False)
+            gradients.append(finish(g, form, leaf.value))
+        return unflatten(structure, gradients)
+
+
+def _owned(leaf: Any, token: str) -> bool:
+    return leaf.__class__ is Dual and leaf.home[0] == token
+
+
+def _seeds(value: Any, token: str, cotangents: Any) -> Contributions:
+    """Match the cotangents given for a value with the slots of the duals in it."""
+    leaves, structure = flatten(value)
+    found: Contributions = []
+    for cotangent in cotangents:
+        if cotangent is None:
+            if len(leaves) != 1 or not is_array(leaves[0]) or shape_of(leaves[0]) != ():
+                raise ParadualValueError(
+                    "an output has no gradient of its own, because it is not a single number: sum it, or "
+                    "give its cotangent"
+                )
+            if is_complex(leaves[0]):
+                raise ParadualTypeError("an output is complex: take its real part, or give its cotangent")
+            given = [1.0]
+        else:
+            given, there = flatten(cotangent)
+            if there != structure:
+                raise ParadualValueError(
+                    f"a cotangent has the structure {there}, but its output has {structure}"
+                )
+        for leaf, g in zip(leaves, given, strict=True):
+            if _owned(leaf, token):
+                found.append(((leaf.home[1], leaf.place), check_cotangent(g, form_of(leaf.value))))
+    return found
+
+
+def _sum(contributions: Contributions) -> Contributions:
+    sums: dict[Slot, Any] = {}
+    for slot, g in contributions:
+        total = sums.get(slot)
+        sums[slot] = g if total is None else total + g
+    return list(sums.items())
+
+
+def merge(*parts: Contributions) -> Contributions:
+    """Sum what several jobs contribute to the slots of one."""
+    return _sum([contribution for part in parts for contribution in part])
+
+
+def part(whole: Any, key: Key) -> Any:
+    """One part of what a task returned; nothing, where a job contributes nothing."""
+    return whole.get(key, []) if isinstance(whole, dict) else whole[key]
+
+
+def value_of(token: str, value: Any) -> Any:
+    """A value without the duals of a differentiation."""
+    leaves, structure = flatten(value)
+    return unflatten(structure, [leaf.value if _owned(leaf, token) else leaf for leaf in leaves])
+
+
+def tangent_of(token: str, value: Any, lifted: Any = None) -> Any:
+    """The tangent of a value; of an input itself, the one that was given for it."""
+    if lifted is not None:
+        return lifted
+    leaves, structure = flatten(value)
+    return unflatten(
+        structure,
+        [
+            fit_tangent(leaf.place, leaf.value)
+            if _owned(leaf, token)
+            else zeros(form_of(leaf), leaf) if is_array(leaf) else leaf
+            for leaf in leaves
+        ],
+    )
