@@ -9,12 +9,11 @@ array([1., 1.])
 from paradual import errors, operators, rules
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
 from paradual.graphs import gradients, tangents, value_and_gradients
+from paradual.jacobians import hessian, jacobian
 from paradual.tasks import Task, executor, map, par, submit
 from paradual.transforms import (
     grad,
-    hessian,
     hvp,
-    jacobian,
     jvp,
     stop_gradient,
     value_and_grad,

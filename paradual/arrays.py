@@ -64,7 +64,7 @@ def form_of(value: Any) -> Form:
 def shape_of(value: Any) -> tuple[int, ...]:
     """The shape of an array, a dual or a number."""
     try:
-        return value.shape  # type: ignore[no-any-return]
+        return value.shape
     except AttributeError:
         return np.shape(value)
 
@@ -72,7 +72,7 @@ def shape_of(value: Any) -> tuple[int, ...]:
 def is_complex(value: Any) -> bool:
     """Whether an array, a dual or a number is complex."""
     try:
-        return value.dtype.kind == "c"  # type: ignore[no-any-return]
+        return value.dtype.kind == "c"
     except AttributeError:
         return isinstance(value, complex)
 
@@ -90,7 +90,7 @@ def _is_buffer_type(kind: type) -> bool:
 
 def is_buffer(value: Any) -> bool:
     """Whether a value is an array that can be written in place."""
-    return type(value) is np.ndarray or _is_buffer_type(type(value))
+    return type(value) is np.ndarray or _is_buffer_type(type(value))  # type: ignore[arg-type]
 
 
 def sum_to(c: Any, shape: tuple[int, ...]) -> Any:
@@ -228,9 +228,7 @@ def _scatter_add_elsewhere(target: Any, index: Any, value: Any) -> None:
         np.add.at(target, index, value)
 
 
-def add(
-    cotangents: list[Any], owned: set[int], index: int, c: Any, form: Form, fresh: bool = False
-) -> None:
+def add(cotangents: list[Any], owned: set[int], index: int, c: Any, form: Form, fresh: bool = False) -> None:
     """Add one contribution to a slot: the first is borrowed, the second allocates, the rest in place.
 
     Parameters
@@ -274,9 +272,7 @@ def add(
             owned.discard(index)
 
 
-def _add_scatter(
-    cotangents: list[Any], owned: set[int], index: int, c: Scatter, form: Form
-) -> None:
+def _add_scatter(cotangents: list[Any], owned: set[int], index: int, c: Scatter, form: Form) -> None:
     total = cotangents[index]
     if form is float or form is complex or form[0] == ():
         add(cotangents, owned, index, fit(c.value, form), form)

@@ -124,9 +124,7 @@ def _recompute_pull(
             "state that changes, no captured array that is written to)"
         )
     seeds = [
-        ((leaf.home[1], leaf.place), part)
-        for leaf, part, on in zip(leaves, g, active, strict=True)
-        if on
+        ((leaf.home[1], leaf.place), part) for leaf, part, on in zip(leaves, g, active, strict=True) if on
     ]
     found = reverse(last, seeds, consume=True)
     return [found.get(slot) for slot in slots]
@@ -179,11 +177,11 @@ class custom_vjp:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args = _positional(self.fn, args, kwargs)
         if self.fwd is None or self.bwd is None:
-            raise ParadualTypeError(f"{_name(self)} has no derivative yet: call {_name(self)}.defvjp(fwd, bwd)")
+            raise ParadualTypeError(
+                f"{_name(self)} has no derivative yet: call {_name(self)}.defvjp(fwd, bwd)"
+            )
         fixed = tuple(args[k] for k in self.nondiff_argnums)
-        leaves, structure = flatten(
-            tuple(arg for k, arg in enumerate(args) if k not in self.nondiff_argnums)
-        )
+        leaves, structure = flatten(tuple(arg for k, arg in enumerate(args) if k not in self.nondiff_argnums))
         tape = innermost(leaves)
         if tape is None:
             return self.fn(*args)
@@ -256,10 +254,7 @@ class custom_jvp:
             out, t_out = self.rule(unflatten(structure, values), unflatten(structure, tangents))
             _check_closed(self, (out, t_out), tape)
             results, out_structure = flatten(out)
-            parts = [
-                _forward_dual(v, t, tape)
-                for v, t in zip(results, flatten(t_out)[0], strict=True)
-            ]
+            parts = [_forward_dual(v, t, tape) for v, t in zip(results, flatten(t_out)[0], strict=True)]
             return unflatten(out_structure, parts)
         out = self.fn(*unflatten(structure, values))
         _check_closed(self, out, tape)
@@ -351,7 +346,10 @@ def _custom_jvp_pull(g: Any, rule: Function, values: Any, structure: Any, active
             for v, on in zip(values, active, strict=True)
         ]
         _, t_out = rule(unflatten(structure, values), unflatten(structure, full))
-        return [fit_tangent(t, part) if part is not None else 0.0 for t, part in zip(flatten(t_out)[0], g, strict=True)]
+        return [
+            fit_tangent(t, part) if part is not None else 0.0
+            for t, part in zip(flatten(t_out)[0], g, strict=True)
+        ]
 
     _, pullback = vjp(tangent_of_result, *(zeros(form_of(v), v) for v in chosen))
     given = iter(pullback([part if part is not None else 0.0 for part in g]))
@@ -365,7 +363,9 @@ def _transposed_vjp(tangents: Any, values: Any, results: Any, keep: Any) -> list
     def pull(*g: Any) -> Any:
         cotangents = _custom_vjp_pull(g, *keep)
         return [
-            zeros(form_of(values[k]), values[k]) if cotangents[k] is None else fit_tangent(cotangents[k], values[k])
+            zeros(form_of(values[k]), values[k])
+            if cotangents[k] is None
+            else fit_tangent(cotangents[k], values[k])
             for k in active
         ]
 

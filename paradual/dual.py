@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from paradual.arrays import form_of, is_buffer, item, memory, zeros
+from paradual.arrays import cast, form_of, is_buffer, item, memory, shape_of, zeros
 from paradual.errors import (
     LeakedDualError,
     NotDifferentiableError,
@@ -27,8 +27,8 @@ from paradual.rules.registry import RULES, Rule, bind, kept, name_of
 from paradual.tape import ACTIVE, Home, Tape, add_leaf
 
 # Values whose arithmetic is Python's own and whose partial derivatives cost nothing.
-FLOATS = frozenset([float, np.float64])
-NUMBERS = frozenset([float, np.float64, int, np.int64])
+FLOATS: frozenset[Any] = frozenset([float, np.float64])
+NUMBERS: frozenset[Any] = frozenset([float, np.float64, int, np.int64])
 
 
 class Dual:
@@ -68,7 +68,8 @@ class Dual:
         return Dual(self.value, self.home, self.place)
 
     def __deepcopy__(self, memo: Any) -> Dual:
-        return self.copy() if is_buffer(primal(self)) else self.__copy__()
+        del memo
+        return cast(self, self.value.dtype) if is_buffer(primal(self)) else self.__copy__()
 
     def __repr__(self) -> str:
         return f"Dual({self.value!r})"
@@ -96,7 +97,7 @@ def scalar(value: Any, x: Dual, d: Any, y: Any, e: Any) -> Dual | None:
     if y.__class__ is Dual:
         if y.home is not x.home:
             return None
-        record = (x.place, d, y.place, e)
+        record: tuple[Any, ...] = (x.place, d, y.place, e)
     else:
         record = (x.place, d)
     out = _new(Dual)
@@ -259,8 +260,8 @@ def _record(tape: Tape, rule: Rule, bound: Any, places: Any, out: Any) -> Any:
     edges: tuple[Any, ...]
     if rule.joint:
         operands = tuple(places.get(n) for n in rule.arrays)
-        active = tuple(place is not None for place in operands)
-        edges = ((operands, 0, kept(rule.keeps[0], bound, out, active)),)
+        needed = tuple(place is not None for place in operands)
+        edges = ((operands, 0, kept(rule.keeps[0], bound, out, needed)),)
     else:
         found = []
         for k, name in enumerate(rule.arrays):
@@ -305,9 +306,7 @@ def _rebuild(out: Any, parts: list[Any]) -> Any:
     return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
 
 
-def _push(
-    tape: Tape, rule: Rule, bound: Any, places: Any, out: Any, args: Any, kwargs: Any
-) -> Any:
+def _push(tape: Tape, rule: Rule, bound: Any, places: Any, out: Any, args: Any, kwargs: Any) -> Any:
     f = rule.function
 
     def again(replaced: dict[str, Any]) -> Any:
@@ -350,7 +349,7 @@ def position(dual: Dual, tapes: tuple[Tape, ...]) -> int:
         if tapes[k].home[0] == dual.home[0]:
             return k
     raise LeakedDualError(
-        f"a value of shape {dual.shape} was used outside the differentiation that it belongs to"
+        f"a value of shape {shape_of(dual)} was used outside the differentiation that it belongs to"
         f"{user_line()}: it was kept (in a list, a global, an attribute, a generator) after grad, "
         "vjp, jvp or their like had returned, or reached a thread or process that does not take part. "
         "Return it from the function (has_aux=True), take paradual.stop_gradient(x) inside, or start "
@@ -395,7 +394,7 @@ def _check_use(rule: Rule, bound: dict[str, Any]) -> None:
                 f"{name!r}{user_line()}: pass paradual.stop_gradient({name}) if it is constant"
             )
     out = bound.get("out")
-    if out is not None and "out" in bound and out is not np._NoValue:  # type: ignore[attr-defined]
+    if out is not None and "out" in bound and out is not np._NoValue:
         raise NotDifferentiableError(
             f"{name_of(rule.function)} with out= on values that are being differentiated"
             f"{user_line()}: use its result instead"
@@ -435,7 +434,7 @@ def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
     )
 
 
-REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+REDUCTIONS: dict[Any, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 
 
 # --- writing in place -----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Derivatives of Dask collections: a graph goes in, a graph comes out, and nothing is computed.
 
-The optimised graph of the outputs is walked once.  Its tasks that lie between inputs and outputs are
-the jobs.  In reverse mode a job with the key ``k`` becomes three tasks::
+The tasks of the optimised graph that lie between inputs and outputs are the jobs.  In reverse mode a job
+with the key ``k`` becomes three tasks::
 
     forward-k    runs the task on duals: (value, tape)
     value-k      the value alone, for the jobs that use it: their worker need not fetch the tape
@@ -13,201 +13,18 @@ name of its own, so that a loss and its gradient can share a scheduler.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
+from dask._task_spec import TaskRef
 from dask.base import tokenize
-from dask.core import flatten as flat_keys
-from dask.highlevelgraph import HighLevelGraph
-from dask.utils import ensure_dict
 
 from paradual import jobs
-from paradual.cluster import register
 from paradual.errors import ParadualTypeError, ParadualValueError
 from paradual.steps import Collect, Forward, Reverse, merge, part, tangent_of, value_of
-
-Key = Any
-Graph = dict[Key, GraphNode]
-
-
-def is_collection(x: Any) -> bool:
-    """Whether a value is a Dask collection."""
-    return hasattr(x, "__dask_graph__") and not isinstance(x, type) and x.__dask_graph__() is not None
-
-
-def keys_of(collection: Any) -> list[Key]:
-    """The keys of a collection's chunks, in order."""
-    return list(flat_keys(collection.__dask_keys__()))
-
-
-# --- reading a graph --------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Program:
-    """A graph, and the part of it that lies between inputs and outputs."""
-
-    nodes: Graph  # all that outputs, inputs and cotangents need, optimised
-    futures: dict[Key, Any]  # {key: a persisted result}
-    uses: dict[Key, list[Key]]  # {job: the inputs and jobs it uses}, in program order
-    inputs: list[Key]
-
-
-def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> Program:
-    """Optimise the graph of some collections together and find the jobs between inputs and outputs.
-
-    All their keys are kept as they are: those of an input would else be fused into its users.
-    """
-    from dask.array.optimization import optimize
-
-    register()
-    collections = [*outputs, *inputs, *others]
-    merged = HighLevelGraph.merge(*(c.__dask_graph__() for c in collections))
-    futures = {k: v for k, v in ensure_dict(merged).items() if type(v).__name__ == "Future"}
-    sources = list(dict.fromkeys(k for c in inputs for k in keys_of(c)))
-    wanted = list(dict.fromkeys(k for c in collections for k in keys_of(c)))
-    nodes: Graph = convert_legacy_graph(ensure_dict(optimize(merged, wanted)))
-    _skip_aliases(nodes, set(wanted))
-    active: set[Key] = set(sources)
-    uses: dict[Key, list[Key]] = {}
-    for key in _program_order(nodes, [k for c in outputs for k in keys_of(c)]):
-        used = [d for d in _dependencies(nodes[key]) if d in active] if key in nodes else []
-        if used:
-            active.add(key)
-            uses[key] = used
-    return Program(nodes, futures, uses, sources)
-
-
-def _skip_aliases(nodes: Graph, keep: set[Key]) -> None:
-    """Let every task refer to what it means, not to another name of it."""
-    target: dict[Key, Key] = {}
-    for key, node in nodes.items():
-        if isinstance(node, Alias) and key not in keep:
-            end = node.target
-            while end not in keep and isinstance(nodes.get(end), Alias):
-                end = nodes[end].target  # type: ignore[attr-defined]
-            target[key] = end
-    if target:
-        for key in list(nodes):
-            if key in target:
-                del nodes[key]
-            elif not target.keys().isdisjoint(nodes[key].dependencies):
-                nodes[key] = nodes[key].substitute(target)
-
-
-def _dependencies(node: GraphNode) -> list[Key]:
-    """What a task depends on, in the order of its arguments: the same in every process."""
-    found: dict[Key, None] = {}
-
-    def visit(argument: Any) -> None:
-        if isinstance(argument, TaskRef):
-            found[argument.key] = None
-        elif isinstance(argument, Task):
-            for inner in (*argument.args, *argument.kwargs.values()):
-                visit(inner)
-        elif isinstance(argument, Alias):
-            found[argument.target] = None
-
-    visit(node)
-    rest = sorted((d for d in node.dependencies if d not in found), key=str)
-    return [*(d for d in found if d in node.dependencies), *rest]
-
-
-def _program_order(nodes: Graph, roots: Iterable[Key]) -> Iterator[Key]:
-    """The keys that some roots need, every one after what it depends on."""
-    seen: set[Key] = set()
-    for root in roots:
-        stack = [(root, False)]
-        while stack:
-            key, ready = stack.pop()
-            if ready:
-                yield key
-            elif key not in seen:
-                seen.add(key)
-                stack.append((key, True))
-                if key in nodes:
-                    stack.extend((d, False) for d in reversed(_dependencies(nodes[key])))
-
-
-# --- writing a graph ----------------------------------------------------------------------------------
-
-
-class Step(Task):
-    """A task of ours: Dask must not fuse it with its neighbours.
-
-    Fused into its only user, ``value-k`` would make that user fetch the tape.
-    """
-
-    __slots__ = ()
-
-    @property
-    def block_fusion(self) -> bool:
-        return True
-
-
-class Writer:
-    """Collects the tasks of a new graph."""
-
-    def __init__(self, program: Program, token: str) -> None:
-        self.program = program
-        self.token = token
-        self.graph: dict[Key, Any] = {}
-        self.results: dict[str, dict[Key, Any]] = {}  # {name of a collection: its tasks}
-
-    def name(self, prefix: str, key: Key) -> Key:
-        """The key of a new task that belongs to a given one."""
-        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, None)
-        name = f"{prefix}-{first}-{self.token}" if prefix else f"{first}-{self.token}"
-        return name if rest is None else (name, *rest)
-
-    def step(self, prefix: str, key: Key, function: Any, *refs: Any) -> TaskRef:
-        """Add a task, and refer to it."""
-        name = self.name(prefix, key)
-        self.graph[name] = Step(name, function, *refs)
-        return TaskRef(name)
-
-    def result(self, prefix: str, key: Key, function: Any, *refs: Any) -> None:
-        """Add a task that computes a chunk of a resulting collection."""
-        name = self.name(prefix, key)
-        layer = self.results.setdefault(name[0] if isinstance(name, tuple) else name, {})
-        layer[name] = Step(name, function, *refs)
-
-    def plain(self, key: Key) -> TaskRef:
-        """Add a task of the user's as it is, with all that it needs, and refer to it."""
-        program = self.program
-        new: dict[Key, Key] = {}
-        for k in _program_order(program.nodes, [key]):
-            if k in program.futures:
-                self.graph[k] = program.futures[k]
-            elif k not in program.nodes:
-                raise ParadualValueError(f"the graph has no task {k!r}")
-            elif isinstance(program.nodes[k], DataNode):
-                self.graph[k] = program.nodes[k]
-            else:
-                new[k] = self.name("", k)
-                if new[k] not in self.graph:
-                    node = program.nodes[k].substitute(new, key=new[k])
-                    # a bare list or dict has no key of its own
-                    self.graph[new[k]] = node if node.key == new[k] else Task(new[k], _same, node)
-        return TaskRef(new.get(key, key))
-
-    def rebuild(self, like: Any, prefix: str) -> Any:
-        """A collection like the given one over the results ``prefix-...``."""
-        old = {k[0] if isinstance(k, tuple) else k for k in keys_of(like)}
-        rename = {name: self.name(prefix, name) for name in old}
-        shared = f"paradual-{self.token}"
-        layers = {shared: self.graph, **{name: self.results[name] for name in rename.values()}}
-        needs: dict[str, set[str]] = {name: {shared} for name in rename.values()}
-        rebuild, args = like.__dask_postpersist__()
-        return rebuild(HighLevelGraph(layers, {**needs, shared: set()}), *args, rename=rename)
-
-
-def _same(x: Any) -> Any:
-    return x
-
+from paradual.taskgraph import Key, Writer, dependencies_of, is_collection, keys_of, read
+from paradual.trees import flatten, unflatten
 
 # --- reverse mode ----------------------------------------------------------------------------------------
 
@@ -294,7 +111,7 @@ def _write_forward(writer: Writer, record: bool, tangents: dict[Key, TaskRef] | 
     for key, used in program.uses.items():
         run = Forward(
             node=program.nodes[key],
-            names=tuple(_dependencies(program.nodes[key])),
+            names=tuple(dependencies_of(program.nodes[key])),
             uses=tuple(used),
             sources=frozenset(k for k in used if k not in program.uses),
             token=writer.token,
@@ -343,7 +160,12 @@ def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], recompute:
         given = seeded.get(key, [])
         if key in sources:
             writer.result(
-                "gradient", key, Collect(writer.token, key, len(given)), _value(writer, key), *given, *arriving
+                "gradient",
+                key,
+                Collect(writer.token, key, len(given)),
+                _value(writer, key),
+                *given,
+                *arriving,
             )
         if key in program.uses:
             forward = TaskRef(writer.name("forward", key))
@@ -367,9 +189,7 @@ def _summed(writer: Writer, key: Key, parts: list[TaskRef]) -> list[TaskRef]:
     level = 0
     while len(parts) > jobs.FAN_IN:
         groups = [parts[k : k + jobs.FAN_IN] for k in range(0, len(parts), jobs.FAN_IN)]
-        parts = [
-            writer.step(f"sum{level}-{n}", key, merge, *group) for n, group in enumerate(groups)
-        ]
+        parts = [writer.step(f"sum{level}-{n}", key, merge, *group) for n, group in enumerate(groups)]
         level += 1
     return parts
 
@@ -432,7 +252,8 @@ def _seed(c: Any, g: Any) -> Any:
         g = da.from_array(np.asarray(g, dtype=None if hasattr(g, "dtype") else c.dtype), chunks=c.chunks)
     if not np.can_cast(g.dtype, c.dtype, "safe"):
         raise ParadualTypeError(
-            f"a cotangent has dtype {g.dtype}, but its output has {c.dtype}: cast it, g.astype({c.dtype.name!r})"
+            f"a cotangent has dtype {g.dtype}, but its output has {c.dtype}: cast it, "
+            f"g.astype({c.dtype.name!r})"
         )
     return g if g.chunks == c.chunks else g.rechunk(c.chunks)
 
@@ -489,3 +310,62 @@ def tangents(outputs: Any, inputs: Any, tangents: Any) -> Any:
             writer.result("tangent", key, tangent_of, token, _value(writer, key), *lifted)
     results = [writer.rebuild(c, "tangent") for c in outs]
     return results if isinstance(outputs, list | tuple) else results[0]
+
+
+# --- what vjp, grad and jvp do with collections ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LazyPullback:
+    """The pullback of a function of Dask collections; its results are collections."""
+
+    out: Any
+    primals: tuple[Any, ...]
+
+    def __call__(self, cotangent: Any) -> tuple[Any, ...]:
+        """Pull a cotangent, of collections or arrays in the structure of the result, back."""
+        outs, structure = flatten(self.out)
+        given, there = flatten(cotangent)
+        if there != structure:
+            raise ParadualValueError(
+                f"the cotangent has the structure {there}, but the result has {structure}"
+            )
+        ins, in_structure = flatten(self.primals)
+        result: tuple[Any, ...] = unflatten(in_structure, gradients(outs, ins, given))
+        return result
+
+
+def is_lazy(primals: tuple[Any, ...], others: Any = ()) -> bool:
+    """Whether to differentiate with respect to Dask collections."""
+    found = [is_collection(leaf) for leaf in flatten(primals)[0]]
+    if any(found) and not all(found):
+        raise ParadualTypeError(
+            "some of the differentiated arguments are Dask collections and some are not: wrap the others, "
+            "with dask.array.from_array or dask.delayed"
+        )
+    if not any(found) and any(is_collection(leaf) for leaf in flatten(others)[0]):
+        raise ParadualTypeError(
+            "a function of Dask collections is differentiated with respect to plain arrays: wrap these, "
+            "with dask.array.from_array or dask.delayed"
+        )
+    return any(found)
+
+
+def lazy_value_and_grad(value: Any, primals: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    if not is_collection(value):
+        raise ParadualTypeError(
+            f"the function of Dask collections returned a {type(value).__name__}: its result must be a Dask "
+            "collection too, a single number (with several results use vjp, or has_aux=True)"
+        )
+    leaves, structure = flatten(primals)
+    value, found = value_and_gradients(value, leaves)
+    return value, unflatten(structure, found)
+
+
+def lazy_jvp(out: Any, primals: tuple[Any, ...], directions: tuple[Any, ...]) -> tuple[Any, Any]:
+    leaves, structure = flatten(primals)
+    given, there = flatten(directions)
+    if there != structure:
+        raise ParadualValueError(f"the tangents have the structure {there}, but the primals have {structure}")
+    outs, out_structure = flatten(out)
+    return out, unflatten(out_structure, tangents(outs, leaves, given))

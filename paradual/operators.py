@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import cast, is_buffer, shape_of
+from paradual.arrays import cast, shape_of
 from paradual.dual import (
     FLOATS,
     NUMBERS,
@@ -38,12 +38,10 @@ _CAST = (
 )
 
 
-class Operators:
-    """The methods that `Dual` gets at the end of this module."""
+class Operators(Dual):
+    """The methods that `Dual` gets at the end of this module (a subclass for the type checker only)."""
 
-    value: Any
-    home: Any
-    place: Any
+    __slots__ = ()
 
     # --- NumPy's protocols ------------------------------------------------------------------------
 
@@ -444,5 +442,5 @@ _SAME_AS_FUNCTION = (
 for _name in _SAME_AS_FUNCTION.split():
     setattr(Dual, _name, _method(_name))
 for _name, _value in vars(Operators).items():
-    if _name not in ("__module__", "__dict__", "__weakref__", "__doc__", "__annotations__"):
+    if _name not in ("__module__", "__doc__", "__slots__", "__annotations__"):
         setattr(Dual, _name, _value)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
 from paradual.dual import Dual
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.rules.registry import fit_tangent
-from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
 from paradual.tape import Job, Slot, Tape, add_leaf
 from paradual.tasks import reverse
 from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, unflatten
@@ -55,9 +55,7 @@ class Forward:
         tangents = iter(operands[len(self.names) :])
         for name in self.names:
             if name in self.sources:
-                values[name] = lift(
-                    values[name], self.token, name, next(tangents) if self.forward else None
-                )
+                values[name] = lift(values[name], self.token, name, next(tangents) if self.forward else None)
         tape = Tape((self.token, job_of(self.key)), None if self.forward else [])
         try:
             value, last = run(tape, self.node, values)
@@ -244,7 +242,9 @@ def tangent_of(token: str, value: Any, lifted: Any = None) -> Any:
         [
             fit_tangent(leaf.place, leaf.value)
             if _owned(leaf, token)
-            else zeros(form_of(leaf), leaf) if is_array(leaf) else leaf
+            else zeros(form_of(leaf), leaf)
+            if is_array(leaf)
+            else leaf
             for leaf in leaves
         ],
     )

@@ -48,9 +48,7 @@ class Tape:
 
     __slots__ = ("__weakref__", "forks", "home", "leaves", "masks", "past", "records")
 
-    def __init__(
-        self, home: Home, records: list[Record] | None = None, past: tuple[Tape, ...] = ()
-    ) -> None:
+    def __init__(self, home: Home, records: list[Record] | None = None, past: tuple[Tape, ...] = ()) -> None:
         self.home = home
         self.records = records
         self.leaves: dict[Slot, int] = {}  # {foreign slot: index of its leaf here}

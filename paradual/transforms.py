@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import PYTHON_SCALARS, form_of, is_buffer, is_complex, shape_of, zeros
+from paradual.arrays import form_of, is_buffer, is_complex, shape_of, zeros
 from paradual.dual import Dual, primal
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+from paradual.graphs import LazyPullback, is_lazy, lazy_jvp, lazy_value_and_grad
 from paradual.jobs import ROOT
 from paradual.rules.registry import fit_tangent
 from paradual.tape import INPUT, Slot, Tape, add_leaf
@@ -94,9 +95,7 @@ def _evaluate(fn: Function, primals: tuple[Any, ...]) -> tuple[Any, Pullback]:
     leaves, structure = flatten(primals)
     duals, inputs = [], []
     for k, leaf in enumerate(leaves):
-        if not isinstance(leaf, float | Dual) and not (
-            type(leaf) is np.ndarray and leaf.dtype.kind in "fc"
-        ):
+        if not isinstance(leaf, float | Dual) and not (type(leaf) is np.ndarray and leaf.dtype.kind in "fc"):
             check_input(leaf, _where(primals, k))
         form = form_of(leaf)
         duals.append(Dual(leaf, tape.home, add_leaf(tape, (INPUT, k), form)))
@@ -163,6 +162,9 @@ def vjp(fn: Function, *primals: Any) -> tuple[Any, Any]:
     >>> pullback(np.array([1.0, 10.0]))
     (array([ 3., 30.]), 21.0)
     """
+    if is_lazy(primals):
+        out = fn(*primals)
+        return out, LazyPullback(out, primals)
     # The pullback may be called much later: what the caller writes into the primals must not reach it.
     leaves, structure = flatten(primals)
     owned = [leaf.copy() if is_buffer(leaf) and leaf.flags.writeable else leaf for leaf in leaves]
@@ -201,13 +203,13 @@ def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) ->
 
     @wraps(fn)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        positions = _positions(argnums, len(args))
-        primals = tuple(args[k] for k in positions)
+        places = positions(argnums, len(args))
+        primals = tuple(args[k] for k in places)
         aux: list[Any] = []
 
         def restricted(*active: Any) -> Any:
             full = list(args)
-            for k, arg in zip(positions, active, strict=True):
+            for k, arg in zip(places, active, strict=True):
                 full[k] = arg
             out = fn(*full, **kwargs)
             if has_aux:
@@ -217,6 +219,11 @@ def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) ->
                 aux.append(extra)
             return out
 
+        if is_lazy(primals, (args, kwargs)):
+            value, gradients = lazy_value_and_grad(restricted(*primals), primals)
+            if has_aux:
+                value = (value, aux[-1])
+            return value, gradients[0] if isinstance(argnums, int) else gradients
         value, pullback = _evaluate(restricted, primals)
         _check_loss(value)
         slot = pullback.slots[0]
@@ -254,7 +261,7 @@ def grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     return gradient
 
 
-def _positions(argnums: Argnums, n: int) -> list[int]:
+def positions(argnums: Argnums, n: int) -> list[int]:
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     for k in numbers:
         if not -n <= k < n:
@@ -326,6 +333,8 @@ def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     if not isinstance(primals, tuple | list):
         primals, tangents = (primals,), (tangents,)
     primals, tangents = tuple(primals), tuple(tangents)
+    if is_lazy(primals):
+        return lazy_jvp(fn(*primals), primals, tangents)
     leaves, structure = flatten(primals)
     directions, tangent_structure = flatten(tangents)
     if structure != tangent_structure:
@@ -375,148 +384,6 @@ def hvp(fn: Function, primals: Any, vectors: Any) -> Any:
         return hvp(fn, (primals,), (vectors,))[0]
     gradient = grad(fn, argnums=tuple(range(len(primals))))
     return jvp(gradient, tuple(primals), tuple(vectors))[1]
-
-
-def jacobian(fn: Function, argnums: Argnums = 0, mode: str = "auto") -> Function:
-    """A function that returns the Jacobian of ``fn``.
-
-    Parameters
-    ----------
-    fn : callable
-        A function of arrays, or pytrees of them.
-    argnums : int or sequence of int
-        Which positional arguments to differentiate with respect to.
-    mode : str
-        ``"reverse"``: one pullback for each element of the result, over one recorded evaluation;
-        ``"forward"``: one pushforward for each element of the arguments; ``"auto"``: whichever needs
-        fewer.
-
-    Returns
-    -------
-    callable
-        With the arguments of ``fn``; the Jacobian has shape ``(*result.shape, *argument.shape)``.  For
-        pytrees it is a pytree of the result's structure with pytrees of the argument's in its leaves.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
-    array([[2., 0.],
-           [0., 4.]])
-    """
-    if mode not in ("auto", "reverse", "forward"):
-        raise ParadualValueError(f"mode={mode!r}: choose 'auto', 'reverse' or 'forward'")
-
-    @wraps(fn)
-    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        positions = _positions(argnums, len(args))
-        primals = tuple(args[k] for k in positions)
-
-        def restricted(*active: Any) -> Any:
-            full = list(args)
-            for k, arg in zip(positions, active, strict=True):
-                full[k] = arg
-            return fn(*full, **kwargs)
-
-        build = _forward_rows if mode == "forward" else _reverse_rows
-        leaves, structure = flatten(primals)
-        out, rows = build(restricted, primals, mode)
-        results, out_structure = flatten(out)
-        blocks = []
-        for k, result in enumerate(results):
-            shape = shape_of(result)
-            part = [
-                np.reshape(rows[k][j], (*shape, *shape_of(leaf))) if shape + shape_of(leaf) else rows[k][j]
-                for j, leaf in enumerate(leaves)
-            ]
-            tree = unflatten(structure, part)
-            blocks.append(tree[0] if isinstance(argnums, int) else tree)
-        return unflatten(out_structure, blocks)
-
-    return jacobian_of
-
-
-def _size(x: Any) -> int:
-    return int(np.prod(shape_of(x), dtype=int))
-
-
-def _units(leaf: Any) -> Any:
-    """The unit vectors of an array's space, one after the other."""
-    form = form_of(leaf)
-    if shape_of(leaf) == ():
-        yield 1.0 if form in PYTHON_SCALARS else form[1].type(1)
-        return
-    for k in range(_size(leaf)):
-        unit = np.zeros_like(primal(leaf))
-        unit[np.unravel_index(k, form[0])] = 1
-        yield unit
-
-
-def _reverse_rows(fn: Function, primals: Any, mode: str) -> tuple[Any, list[list[Any]]]:
-    out, pullback = vjp(fn, *primals)
-    results, _ = flatten(out)
-    leaves, _ = flatten(primals)
-    if mode == "auto" and sum(map(_size, results)) > sum(map(_size, leaves)):
-        return _forward_rows(fn, primals, mode)
-    rows = []
-    for slot, result in zip(pullback.slots, results, strict=True):
-        found = []
-        for unit in _units(result):
-            seeds = [(slot, unit)] if slot is not None else []
-            found.append(flatten(pullback._pull(seeds))[0])
-        rows.append([
-            _stacked([row[j] for row in found], result, leaf) for j, leaf in enumerate(leaves)
-        ])
-    return out, rows
-
-
-def _stacked(parts: list[Any], result: Any, leaf: Any) -> Any:
-    if not parts:
-        return np.zeros((0, *shape_of(leaf)))
-    return parts[0] if shape_of(result) == () else np.stack(parts)
-
-
-def _forward_rows(fn: Function, primals: Any, mode: str) -> tuple[Any, list[list[Any]]]:
-    leaves, structure = flatten(primals)
-    columns: list[list[Any]] = []  # [leaf][element]: the leaves of the tangent of the result
-    out: Any = None
-    for j, leaf in enumerate(leaves):
-        columns.append([])
-        for unit in _units(leaf):
-            direction = [unit if i == j else zeros(form_of(x), x) for i, x in enumerate(leaves)]
-            out, t = jvp(fn, primals, unflatten(structure, direction))
-            columns[j].append(flatten(t)[0])
-    if out is None:  # no element at all to differentiate with respect to
-        out = fn(*primals)
-    results, _ = flatten(out)
-    rows = []
-    for k, result in enumerate(results):
-        rows.append([])
-        for j, leaf in enumerate(leaves):
-            parts = [column[k] for column in columns[j]]
-            if not parts:
-                rows[k].append(np.zeros((*shape_of(result), 0)))
-            else:
-                rows[k].append(parts[0] if shape_of(leaf) == () else np.stack(parts, axis=-1))
-    return out, rows
-
-
-def hessian(fn: Function, argnums: int = 0) -> Function:
-    """A function that returns the Hessian of a scalar function.
-
-    Returns
-    -------
-    callable
-        With the arguments of ``fn``; the Hessian has shape ``(*x.shape, *x.shape)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> hessian(lambda x: x[0] ** 2 * x[1])(np.array([3.0, 5.0]))
-    array([[10.,  6.],
-           [ 6.,  0.]])
-    """
-    return jacobian(grad(fn, argnums), argnums, mode="reverse")
 
 
 def stop_gradient(x: Any) -> Any:

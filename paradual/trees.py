@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import numpy as np
 import optree
@@ -24,18 +25,14 @@ def _meet(node: Any) -> bool:
     """Register a dataclass the first time one is seen; never a leaf because of that."""
     kind = type(node)
     if dataclasses.is_dataclass(kind) and not optree.is_structseq_class(kind):
-        try:
-            optree.register_pytree_node(
-                kind, _entries, lambda cls, values: _build(cls, values), namespace=NAMESPACE
-            )
-        except ValueError:
-            pass  # it is registered already
+        with suppress(ValueError):  # it is registered already
+            optree.register_pytree_node(cast(Any, kind), _entries, _build, namespace=NAMESPACE)
     return False
 
 
-def _build(kind: type, values: Any) -> Any:
-    node = object.__new__(kind)  # not through __init__, which may compute and check
-    for f, value in zip(dataclasses.fields(kind), values, strict=True):  # type: ignore[arg-type]
+def _build(kind: Any, values: Any) -> Any:
+    node: Any = object.__new__(kind)  # not through __init__, which may compute and check
+    for f, value in zip(dataclasses.fields(kind), values, strict=True):
         object.__setattr__(node, f.name, value)
     return node
 

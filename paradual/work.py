@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optree
@@ -12,7 +12,7 @@ from paradual.arrays import add, settle, settle_owned
 from paradual.dual import Dual, import_dual
 from paradual.rules.careful import backward_masked
 from paradual.rules.registry import pull, target_form
-from paradual.tape import ACTIVE, Cotangents, Job, Slot, Tape, backward
+from paradual.tape import ACTIVE, Cotangents, Job, Record, Slot, Tape, backward
 
 Contribution = tuple[int, Any]  # (index of a slot, cotangent)
 
@@ -136,8 +136,9 @@ def rehome(value: Any, tape: Tape) -> Any:
 def _rehome_tape(tape: Tape, one: Callable[[Any], Any]) -> Tape:
     records = tape.records
     if records is not None:
-        records = [optree.tree_map(one, record, none_is_leaf=True) for record in records]
+        records = [
+            cast(Record, optree.tree_map(one, cast(Any, record), none_is_leaf=True)) for record in records
+        ]
     copy = Tape(tape.home, records, tuple(_rehome_tape(before, one) for before in tape.past))
     copy.leaves, copy.masks = tape.leaves, tape.masks
     return copy
-

@@ -10,13 +10,17 @@
 
 from paradual.rules import (  # the tables register themselves
     constants,
-    elementwise as _elementwise,
     indexing,
     linalg,
     products,
     reductions,
-    refused as _refused,
     shaping,
+)
+from paradual.rules import (
+    elementwise as _elementwise,
+)
+from paradual.rules import (
+    refused as _refused,
 )
 from paradual.rules.registry import (
     composed,
@@ -30,6 +34,13 @@ from paradual.rules.registry import (
 )
 
 __all__ = [
-    "composed", "constant", "elementwise", "general", "kind", "linear", "multilinear", "refused",
+    "composed",
+    "constant",
+    "elementwise",
+    "general",
+    "kind",
+    "linear",
+    "multilinear",
+    "refused",
 ]
 del constants, indexing, linalg, products, reductions, shaping, _elementwise, _refused

@@ -69,7 +69,7 @@ def backward_masked(tape: Tape, seeds: Iterable[tuple[int, Any]]) -> Cotangents:
                 give(operand, _masked(g * rule.pulls[k](*keep), mask), mask)
                 continue
             c = rule.pulls[k](g, *keep)
-            m = True
+            m: Any = True
             if rule.kind == "linear" and mask is not True:
                 m = rule.pulls[k](mask * 1.0, *keep)
             elif rule.masks:

@@ -90,10 +90,9 @@ def _partition(a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", orde
 
 
 composed(np.partition, _partition)
-composed(np.compress, lambda condition, a, axis=None, out=None: _take(
-    a, np.flatnonzero(condition), axis
-))
+composed(np.compress, lambda condition, a, axis=None, out=None: _take(a, np.flatnonzero(condition), axis))
 composed(np.extract, lambda condition, arr: np.ravel(arr)[np.flatnonzero(condition)])
-composed(np.choose, lambda a, choices, out=None, mode="raise": _select(
-    [a == k for k in range(len(choices))], choices
-))
+composed(
+    np.choose,
+    lambda a, choices, out=None, mode="raise": _select([a == k for k in range(len(choices))], choices),
+)

@@ -181,9 +181,10 @@ if hasattr(np.linalg, "vector_norm"):
         return _vector_norm(x, ord, axis, keepdims)
 
     composed(np.linalg.vector_norm, _array_vector_norm)
-    composed(np.linalg.matrix_norm, lambda x, /, *, keepdims=False, ord="fro": _matrix_norm(
-        x, ord, (-2, -1), keepdims
-    ))
+    composed(
+        np.linalg.matrix_norm,
+        lambda x, /, *, keepdims=False, ord="fro": _matrix_norm(x, ord, (-2, -1), keepdims),
+    )
     composed(np.linalg.trace, lambda x, /, *, offset=0, dtype=None: np.trace(x, offset, -2, -1))
     composed(np.linalg.diagonal, lambda x, /, *, offset=0: np.diagonal(x, offset, -2, -1))
     composed(np.linalg.matmul, lambda x1, x2, /: np.matmul(x1, x2))

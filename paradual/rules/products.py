@@ -56,9 +56,7 @@ def _inner(a: Any, b: Any) -> Any:
 
 
 composed(np.inner, _inner)
-composed(np.outer, lambda a, b, out=None: np.multiply(
-    np.reshape(a, (-1, 1)), np.reshape(b, (1, -1))
-))
+composed(np.outer, lambda a, b, out=None: np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1))))
 
 
 def _conjugate(a: Any) -> Any:
@@ -112,9 +110,7 @@ def _kron(a: Any, b: Any) -> Any:
 composed(np.kron, _kron)
 
 
-def _cross(
-    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: Any = None
-) -> Any:
+def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: Any = None) -> Any:
     if axis is not None:
         axisa = axisb = axisc = axis
     a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
@@ -140,9 +136,7 @@ def contract(subscripts: str, operands: list[Any]) -> Any:
     return np.einsum(subscripts, *operands, optimize=len(operands) > 1)
 
 
-def _uncontract(
-    g: Any, subscripts: str, operands: Any, operands_shape: Any, active: Any
-) -> list[Any]:
+def _uncontract(g: Any, subscripts: str, operands: Any, operands_shape: Any, active: Any) -> list[Any]:
     """The transpose in one operand contracts the cotangent with all the others."""
     terms, result = subscripts.split("->")
     labels = terms.split(",")
@@ -218,6 +212,4 @@ def explicit_subscripts(*args: Any) -> tuple[str, list[Any]]:
 
 
 def _spell(labels: Any) -> str:
-    return "".join(
-        "..." if k is Ellipsis else chr(97 + k) if k < 26 else chr(65 + k - 26) for k in labels
-    )
+    return "".join("..." if k is Ellipsis else chr(97 + k) if k < 26 else chr(65 + k - 26) for k in labels)

@@ -36,9 +36,10 @@ def _unsum(g: Any, a_shape: Any, axis: Axis = None, keepdims: Any = False) -> An
 
 
 linear(np.sum, _unsum)
-linear(np.mean, lambda g, a_shape, axis=None, keepdims=False: _unsum(
-    g / _count(a_shape, axis), a_shape, axis, keepdims
-))
+linear(
+    np.mean,
+    lambda g, a_shape, axis=None, keepdims=False: _unsum(g / _count(a_shape, axis), a_shape, axis, keepdims),
+)
 
 
 def _uncumsum(g: Any, a_shape: Any, axis: Any = None) -> Any:
@@ -67,9 +68,12 @@ def _extremum_push(t: Any, a: Any, out: Any, axis: Axis = None, keepdims: Any = 
 
 for _f in (np.max, np.min, np.amax, np.amin):
     general(_f, _extremum_pull, _extremum_push)
-composed(np.ptp, lambda a, axis=None, out=None, keepdims=False: np.max(
-    a, axis=axis, keepdims=keepdims
-) - np.min(a, axis=axis, keepdims=keepdims))
+composed(
+    np.ptp,
+    lambda a, axis=None, out=None, keepdims=False: (
+        np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
+    ),
+)
 
 # --- products ----------------------------------------------------------------------------------------
 
@@ -83,9 +87,7 @@ def _others(a: Any, axis: Axis) -> Any:
     rows = np.reshape(rows, (*shape[: len(kept)], _count(a.shape, axis)))
     one = np.ones_like(rows[..., :1])
     before = np.cumprod(np.concatenate([one, rows[..., :-1]], axis=-1), axis=-1)
-    after = np.flip(
-        np.cumprod(np.concatenate([one, np.flip(rows[..., 1:], -1)], axis=-1), axis=-1), -1
-    )
+    after = np.flip(np.cumprod(np.concatenate([one, np.flip(rows[..., 1:], -1)], axis=-1), axis=-1), -1)
     return np.transpose(np.reshape(before * after, shape), np.argsort([*kept, *axes]))
 
 
@@ -121,12 +123,14 @@ composed(np.cumprod, _cumprod)
 if hasattr(np, "cumulative_sum"):
 
     def _cumulative(f: Any, first: float) -> Any:
-        def definition(x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None,
-                       include_initial: bool = False) -> Any:
+        def definition(
+            x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None, include_initial: bool = False
+        ) -> Any:
             if axis is None:
                 if x.ndim > 1:
-                    raise ValueError("For arrays which have more than one dimension "
-                                     "``axis`` argument is required.")
+                    raise ValueError(
+                        "For arrays which have more than one dimension ``axis`` argument is required."
+                    )
                 axis = 0
             y = f(x, axis=axis)
             if not include_initial:
@@ -143,8 +147,16 @@ if hasattr(np, "cumulative_sum"):
 
 
 def _var(
-    a: Any, axis: Axis = None, dtype: Any = None, out: Any = None, ddof: float = 0,
-    keepdims: Any = False, *, where: Any = True, mean: Any = None, correction: Any = None,
+    a: Any,
+    axis: Axis = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+    mean: Any = None,
+    correction: Any = None,
 ) -> Any:
     if where is not True:
         from paradual.errors import NotDifferentiableError
@@ -217,11 +229,16 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
 
 
 composed(np.diff, _diff)
-composed(np.ediff1d, lambda ary, to_end=None, to_begin=None: np.concatenate([
-    *([] if to_begin is None else [np.ravel(to_begin)]),
-    _diff(np.ravel(ary)),
-    *([] if to_end is None else [np.ravel(to_end)]),
-]))
+composed(
+    np.ediff1d,
+    lambda ary, to_end=None, to_begin=None: np.concatenate(
+        [
+            *([] if to_begin is None else [np.ravel(to_begin)]),
+            _diff(np.ravel(ary)),
+            *([] if to_end is None else [np.ravel(to_end)]),
+        ]
+    ),
+)
 
 
 def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:

@@ -35,9 +35,7 @@ from paradual.errors import NotDifferentiableError, ParadualValueError
 Function = Callable[..., Any]
 
 # Parameters that say how to compute or where to put a result, and so matter to no derivative.
-NEUTRAL = frozenset(
-    ["casting", "copy", "dtype", "kind", "optimize", "order", "out", "stable", "subok"]
-)
+NEUTRAL = frozenset(["casting", "copy", "dtype", "kind", "optimize", "order", "out", "stable", "subok"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ def _picker(positions: list[int]) -> Function:
 def name_of(f: Any) -> str:
     """A function's name as a user would write it."""
     module = getattr(f, "__module__", None) or ("numpy" if isinstance(f, np.ufunc) else "")
-    name = getattr(f, "__qualname__", None) or getattr(f, "__name__", repr(f))
+    name = str(getattr(f, "__qualname__", None) or getattr(f, "__name__", repr(f)))
     return f"{module}.{name}" if module and module != "builtins" else name
 
 
@@ -299,7 +297,7 @@ def bind(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
     """The arguments of a call by name, without those that NumPy counts as not given."""
     bound = dict(zip(rule.names, args, strict=False))
     bound.update(kwargs)
-    return {name: v for name, v in bound.items() if v is not np._NoValue}  # type: ignore[attr-defined]
+    return {name: v for name, v in bound.items() if v is not np._NoValue}
 
 
 def kept(wanted: Any, bound: dict[str, Any], out: Any, active: Any = None) -> tuple[Any, ...]:
@@ -363,8 +361,6 @@ def target_form(record: Any) -> Any:
 # --- forward mode ---------------------------------------------------------------------------------
 
 
-
-
 def fit_tangent(t: Any, out: Any) -> Any:
     """Give a tangent the shape and dtype of its primal."""
     shape = shape_of(out)
@@ -382,8 +378,10 @@ def zeros_for(value: Any) -> Any:
         return None
     if isinstance(value, int | float | complex) and not isinstance(value, np.generic):
         return 0.0
-    return zeros((value.shape, value.dtype), value) if value.dtype.kind in "fc" else np.zeros_like(
-        value, dtype=float
+    return (
+        zeros((value.shape, value.dtype), value)
+        if value.dtype.kind in "fc"
+        else np.zeros_like(value, dtype=float)
     )
 
 

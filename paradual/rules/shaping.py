@@ -68,9 +68,9 @@ def _untranspose(g: Any, axes: Any = None) -> Any:
 linear(np.transpose, _untranspose)
 linear(np.swapaxes, lambda g, axis1, axis2: np.swapaxes(g, axis1, axis2))
 linear(np.moveaxis, lambda g, source, destination: np.moveaxis(g, destination, source))
-composed(np.rollaxis, lambda a, axis, start=0: np.moveaxis(
-    a, axis, start - (axis % a.ndim < start % (a.ndim + 1))
-))
+composed(
+    np.rollaxis, lambda a, axis, start=0: np.moveaxis(a, axis, start - (axis % a.ndim < start % (a.ndim + 1)))
+)
 linear(np.flip, lambda g, axis=None: np.flip(g, axis))
 composed(np.flipud, lambda m: np.flip(m, 0))
 composed(np.fliplr, lambda m: np.flip(m, 1))
@@ -117,9 +117,10 @@ def _stack(arrays: Any, axis: int = 0, out: Any = None, **kwargs: Any) -> Any:
 composed(np.stack, _stack)
 composed(np.vstack, lambda tup, **kwargs: np.concatenate([np.atleast_2d(a) for a in tup], **kwargs))
 composed(np.dstack, lambda tup: np.concatenate([np.atleast_3d(a) for a in tup], axis=2))
-composed(np.column_stack, lambda tup: np.concatenate(
-    [a if len(shape_of(a)) > 1 else np.reshape(a, (-1, 1)) for a in tup], axis=1
-))
+composed(
+    np.column_stack,
+    lambda tup: np.concatenate([a if len(shape_of(a)) > 1 else np.reshape(a, (-1, 1)) for a in tup], axis=1),
+)
 
 
 def _hstack(tup: Any, **kwargs: Any) -> Any:
@@ -187,9 +188,9 @@ def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
 composed(np.array_split, _array_split)
 composed(np.split, _split)
 composed(np.vsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 0))
-composed(np.hsplit, lambda ary, indices_or_sections: _split(
-    ary, indices_or_sections, 0 if ary.ndim == 1 else 1
-))
+composed(
+    np.hsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 0 if ary.ndim == 1 else 1)
+)
 composed(np.dsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 2))
 if hasattr(np, "unstack"):
     composed(np.unstack, lambda x, /, *, axis=0: tuple(np.moveaxis(x, axis, 0)))
@@ -265,9 +266,12 @@ def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 
 composed(np.diagonal, _diagonal)
-composed(np.trace, lambda a, offset=0, axis1=0, axis2=1, dtype=None, out=None: np.sum(
-    _diagonal(a, offset, axis1, axis2), axis=-1
-))
+composed(
+    np.trace,
+    lambda a, offset=0, axis1=0, axis2=1, dtype=None, out=None: np.sum(
+        _diagonal(a, offset, axis1, axis2), axis=-1
+    ),
+)
 
 
 def _undiag(g: Any, v_shape: Any, k: int = 0) -> Any:

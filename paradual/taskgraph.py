@@ -1,0 +1,194 @@
+"""Reading a Dask graph, to find its jobs, and writing a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
+from dask.core import flatten as flat_keys
+from dask.highlevelgraph import HighLevelGraph
+from dask.utils import ensure_dict
+
+from paradual.cluster import register
+from paradual.errors import ParadualValueError
+
+Key = Any
+Graph = dict[Key, GraphNode]
+
+
+def is_collection(x: Any) -> bool:
+    """Whether a value is a Dask collection."""
+    return hasattr(x, "__dask_graph__") and not isinstance(x, type) and x.__dask_graph__() is not None
+
+
+def keys_of(collection: Any) -> list[Key]:
+    """The keys of a collection's chunks, in order."""
+    return list(flat_keys(collection.__dask_keys__()))
+
+
+# --- reading a graph --------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Program:
+    """A graph, and the part of it that lies between inputs and outputs."""
+
+    nodes: Graph  # all that outputs, inputs and cotangents need, optimised
+    futures: dict[Key, Any]  # {key: a persisted result}
+    uses: dict[Key, list[Key]]  # {job: the inputs and jobs it uses}, in program order
+    inputs: list[Key]
+
+
+def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> Program:
+    """Optimise the graph of some collections together and find the jobs between inputs and outputs.
+
+    All their keys are kept as they are: those of an input would else be fused into its users.
+    """
+    from dask.array.optimization import optimize
+
+    register()
+    collections = [*outputs, *inputs, *others]
+    merged = HighLevelGraph.merge(*(c.__dask_graph__() for c in collections))
+    futures = {k: v for k, v in ensure_dict(merged).items() if type(v).__name__ == "Future"}
+    sources = list(dict.fromkeys(k for c in inputs for k in keys_of(c)))
+    wanted = list(dict.fromkeys(k for c in collections for k in keys_of(c)))
+    nodes: Graph = convert_legacy_graph(ensure_dict(optimize(merged, wanted)))
+    _skip_aliases(nodes, set(wanted))
+    active: set[Key] = set(sources)
+    uses: dict[Key, list[Key]] = {}
+    for key in program_order(nodes, [k for c in outputs for k in keys_of(c)]):
+        used = [d for d in dependencies_of(nodes[key]) if d in active] if key in nodes else []
+        if used:
+            active.add(key)
+            uses[key] = used
+    return Program(nodes, futures, uses, sources)
+
+
+def _skip_aliases(nodes: Graph, keep: set[Key]) -> None:
+    """Let every task refer to what it means, not to another name of it."""
+    target: dict[Key, Key] = {}
+    for key, node in nodes.items():
+        if isinstance(node, Alias) and key not in keep:
+            end = node.target
+            while end not in keep and isinstance(nodes.get(end), Alias):
+                end = nodes[end].target  # type: ignore[attr-defined]
+            target[key] = end
+    if target:
+        for key in list(nodes):
+            if key in target:
+                del nodes[key]
+            elif not target.keys().isdisjoint(nodes[key].dependencies):
+                nodes[key] = nodes[key].substitute(target)
+
+
+def dependencies_of(node: GraphNode) -> list[Key]:
+    """What a task depends on, in the order of its arguments: the same in every process."""
+    found: dict[Key, None] = {}
+
+    def visit(argument: Any) -> None:
+        if isinstance(argument, TaskRef):
+            found[argument.key] = None
+        elif isinstance(argument, Task):
+            for inner in (*argument.args, *argument.kwargs.values()):
+                visit(inner)
+        elif isinstance(argument, Alias):
+            found[argument.target] = None
+
+    visit(node)
+    rest = sorted((d for d in node.dependencies if d not in found), key=str)
+    return [*(d for d in found if d in node.dependencies), *rest]
+
+
+def program_order(nodes: Graph, roots: Iterable[Key]) -> Iterator[Key]:
+    """The keys that some roots need, every one after what it depends on."""
+    seen: set[Key] = set()
+    for root in roots:
+        stack = [(root, False)]
+        while stack:
+            key, ready = stack.pop()
+            if ready:
+                yield key
+            elif key not in seen:
+                seen.add(key)
+                stack.append((key, True))
+                if key in nodes:
+                    stack.extend((d, False) for d in reversed(dependencies_of(nodes[key])))
+
+
+# --- writing a graph ----------------------------------------------------------------------------------
+
+
+class Step(Task):
+    """A task of ours: Dask must not fuse it with its neighbours.
+
+    Fused into its only user, ``value-k`` would make that user fetch the tape.
+    """
+
+    __slots__ = ()
+
+    @property
+    def block_fusion(self) -> bool:
+        return True
+
+
+class Writer:
+    """Collects the tasks of a new graph."""
+
+    def __init__(self, program: Program, token: str) -> None:
+        self.program = program
+        self.token = token
+        self.graph: dict[Key, Any] = {}
+        self.results: dict[str, dict[Key, Any]] = {}  # {name of a collection: its tasks}
+
+    def name(self, prefix: str, key: Key) -> Key:
+        """The key of a new task that belongs to a given one."""
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, None)
+        name = f"{prefix}-{first}-{self.token}" if prefix else f"{first}-{self.token}"
+        return name if rest is None else (name, *rest)
+
+    def step(self, prefix: str, key: Key, function: Any, *refs: Any) -> TaskRef:
+        """Add a task, and refer to it."""
+        name = self.name(prefix, key)
+        self.graph[name] = Step(name, function, *refs)
+        return TaskRef(name)
+
+    def result(self, prefix: str, key: Key, function: Any, *refs: Any) -> None:
+        """Add a task that computes a chunk of a resulting collection."""
+        name = self.name(prefix, key)
+        layer = self.results.setdefault(name[0] if isinstance(name, tuple) else name, {})
+        layer[name] = Step(name, function, *refs)
+
+    def plain(self, key: Key) -> TaskRef:
+        """Add a task of the user's as it is, with all that it needs, and refer to it."""
+        program = self.program
+        new: dict[Key, Key] = {}
+        for k in program_order(program.nodes, [key]):
+            if k in program.futures:
+                self.graph[k] = program.futures[k]
+            elif k not in program.nodes:
+                raise ParadualValueError(f"the graph has no task {k!r}")
+            elif isinstance(program.nodes[k], DataNode):
+                self.graph[k] = program.nodes[k]
+            else:
+                new[k] = self.name("", k)
+                if new[k] not in self.graph:
+                    node = program.nodes[k].substitute(new, key=new[k])
+                    # a bare list or dict has no key of its own
+                    self.graph[new[k]] = node if node.key == new[k] else Task(new[k], _same, node)
+        return TaskRef(new[key] if key in new else key)
+
+    def rebuild(self, like: Any, prefix: str) -> Any:
+        """A collection like the given one over the results ``prefix-...``."""
+        old = {k[0] if isinstance(k, tuple) else k for k in keys_of(like)}
+        rename = {name: self.name(prefix, name) for name in old}
+        shared = f"paradual-{self.token}"
+        layers = {shared: self.graph, **{name: self.results[name] for name in rename.values()}}
+        needs: dict[str, set[str]] = {name: {shared} for name in rename.values()}
+        rebuild, args = like.__dask_postpersist__()
+        return rebuild(HighLevelGraph(layers, {**needs, shared: set()}), *args, rename=rename)
+
+
+def _same(x: Any) -> Any:
+    return x
