@@ -16,6 +16,7 @@ from paradual.errors import InternalError
 Form = Any  # (shape, dtype), or float or complex for a Python scalar, or a tuple of forms
 
 PYTHON_SCALARS = frozenset([float, complex])
+_FLOAT64 = ((), np.dtype(float))  # one object for all: a tape has many of them
 
 
 class Scatter:
@@ -54,6 +55,10 @@ class Pending:
 def form_of(value: Any) -> Form:
     """The form of a value: ``(shape, dtype)``, or the type of a Python scalar."""
     kind = type(value)
+    if kind is np.ndarray:
+        return value.shape, value.dtype
+    if kind is np.float64:
+        return _FLOAT64
     if kind in PYTHON_SCALARS:
         return kind
     if kind in (int, bool):
@@ -270,6 +275,75 @@ def add(cotangents: list[Any], owned: set[int], index: int, c: Any, form: Form, 
             owned.add(index)
         else:
             owned.discard(index)
+
+
+LARGE = 1 << 15  # elements: from here on temporaries cost page faults and cache misses
+BLOCK = 1 << 13
+
+
+def add_product(
+    cotangents: list[Any],
+    owned: set[int],
+    index: int,
+    g: np.ndarray[Any, Any],
+    partial: Any,
+    keep: tuple[Any, ...],
+    reuse: bool,
+) -> bool:
+    """Add ``g * partial(*keep)`` to a slot block by block, so that no temporary leaves the cache.
+
+    Parameters
+    ----------
+    cotangents, owned, index : list, set, int
+        As for `add`; the slot has the form of ``g``.
+    g : ndarray
+        A cotangent, large and contiguous.
+    partial, keep : callable, tuple
+        An elementwise derivative and what it is computed from.
+    reuse : bool
+        Whether ``g`` is needed no more, and the sum may be written over it.
+
+    Returns
+    -------
+    bool
+        False if something else than large contiguous arrays and numbers occurs: then nothing was done.
+    """
+    flat: list[Any] = []
+    for part in keep:
+        if type(part) is np.ndarray and part.ndim:
+            if part.shape != g.shape or not part.flags.c_contiguous:
+                return False
+            flat.append(part.reshape(-1))
+        elif isinstance(part, int | float | complex | np.generic):
+            flat.append(part)
+        else:
+            return False
+    total = cotangents[index]
+    if total is not None and (
+        type(total) is not np.ndarray or total.dtype != g.dtype or not total.flags.c_contiguous
+    ):
+        return False
+    first = partial(*[part[:1] if type(part) is np.ndarray else part for part in flat])
+    if getattr(first, "dtype", g.dtype) != g.dtype:
+        return False
+    if total is not None and index in owned:
+        result = total
+    else:
+        result = g if reuse else np.empty_like(g)
+    flat_g, flat_result = g.reshape(-1), result.reshape(-1)
+    flat_total = None if total is None else total.reshape(-1)
+    scratch = np.empty(BLOCK, g.dtype)
+    for start in range(0, g.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        d = partial(*[part[block] if type(part) is np.ndarray else part for part in flat])
+        if flat_total is None:
+            np.multiply(flat_g[block], d, out=flat_result[block])
+        else:
+            product = np.multiply(flat_g[block], d, out=scratch[: flat_g[block].size])
+            np.add(flat_total[block], product, out=flat_result[block])
+    cotangents[index] = result
+    owned.add(index)
+    return True
 
 
 def _add_scatter(cotangents: list[Any], owned: set[int], index: int, c: Scatter, form: Form) -> None:

@@ -10,7 +10,7 @@ The reverse pass walks the same graph backwards: a job runs when all jobs that u
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
 from paradual.tape import Job
@@ -63,28 +63,3 @@ def reverse_plan(uses: Mapping[Name, Iterable[Name]]) -> dict[Name, list[Name]]:
             consumers[earlier].append(job)
         consumers[job] = []
     return {job: consumers[job] for job in reversed(consumers)}
-
-
-def tree(leaves: Sequence[Name], fan_in: int = FAN_IN) -> list[list[Sequence[Name | int]]]:
-    """The shape of a sum of many terms: levels of groups, each of at most ``fan_in`` terms.
-
-    It depends on the number of terms alone, so sums are bitwise the same whoever computes them.
-
-    Returns
-    -------
-    list of levels
-        Each level is a list of groups; the groups of the first level hold leaves, those of later
-        levels the numbers of the groups one level down.
-
-    Examples
-    --------
-    >>> tree("abcde", fan_in=2)
-    [['a', 'b'], ['c', 'd'], ['e']], [[0, 1], [2]], [[0, 1]]]
-    """
-    levels: list[list[Sequence[Name | int]]] = []
-    terms: Sequence[Name | int] = leaves
-    while len(terms) > 1 or not levels:
-        groups = [terms[k : k + fan_in] for k in range(0, len(terms), fan_in)]
-        levels.append(groups)
-        terms = range(len(groups))
-    return levels

@@ -29,7 +29,19 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import Item, Scatter, add, complete, fit, is_buffer, is_complex, shape_of, zeros
+from paradual.arrays import (
+    LARGE,
+    Item,
+    Scatter,
+    add,
+    add_product,
+    complete,
+    fit,
+    is_buffer,
+    is_complex,
+    shape_of,
+    zeros,
+)
 from paradual.errors import NotDifferentiableError, ParadualValueError
 
 Function = Callable[..., Any]
@@ -324,26 +336,45 @@ def kept(wanted: Any, bound: dict[str, Any], out: Any, active: Any = None) -> tu
 def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int, g: Any) -> None:
     """Add what one array record contributes to the cotangents of its operands."""
     f, form, edges = records[index]
-    if type(g) is not np.ndarray:
+    plain = type(g) is np.ndarray
+    if not plain:
         g = complete(g, form)
     rule = RULES.get(f)
     if rule is None:
         rule = lookup(f)
-    if rule.kind == "elementwise":
-        for operand, k, keep in edges:
-            d = rule.pulls[k](*keep)
-            target = target_form(records[operand])
-            c = fit(g * d, target)
-            add(cotangents, owned, operand, c, target, fresh=True)
-        return
-    for operand, k, keep in edges:
-        c = rule.pulls[k](g, *keep)
-        if type(operand) is int:
-            _contribute(records, cotangents, owned, operand, c)
-        else:
-            for one, part in zip(operand, c, strict=True):
+    product = rule.kind == "elementwise"
+    large = product and plain and g.size >= LARGE and g.flags.c_contiguous
+    last = edges[-1] if edges else None
+    for edge in edges:
+        operand, k, keep = edge
+        if type(operand) is not int:  # one pullback for several operands
+            parts = rule.pulls[k](g, *keep)
+            for one, part in zip(operand, parts, strict=True):
                 if one is not None and part is not None:
                     _contribute(records, cotangents, owned, one, part)
+            continue
+        record = records[operand]
+        target = record[1] if len(record) == 3 else float
+        if product:
+            if large and target == form:
+                reuse = edge is last and index in owned
+                if add_product(cotangents, owned, operand, g, rule.pulls[k], keep, reuse):
+                    continue
+            c = g * rule.pulls[k](*keep)
+        else:
+            c = rule.pulls[k](g, *keep)
+        # what `fit` and `add` do with a small array of the right form that comes first
+        if type(c) is np.ndarray and target is not float and target[0] == c.shape and target[1] == c.dtype:
+            if cotangents[operand] is None:
+                cotangents[operand] = c
+                if product:
+                    owned.add(operand)
+            else:
+                add(cotangents, owned, operand, c, target, product)
+        elif type(c) is Scatter or type(c) is Item:
+            add(cotangents, owned, operand, c, target)
+        else:
+            add(cotangents, owned, operand, fit(c, target), target, product)
 
 
 def _contribute(records: Any, cotangents: Any, owned: Any, operand: int, c: Any) -> None:
