@@ -51,7 +51,7 @@ class Forward:
 
     def record(self, *operands: Any) -> tuple[Any, Tape]:
         """The task's value, with duals of this job in it, and its tape."""
-        values = dict(zip(self.names, operands, strict=False))
+        values = {name: laid_out(x) for name, x in zip(self.names, operands, strict=False)}
         tangents = iter(operands[len(self.names) :])
         for name in self.names:
             if name in self.sources:
@@ -66,6 +66,28 @@ class Forward:
         if self.fresh:
             value = _freshen(value, last, next(tangents, None), self.key)
         return value, last
+
+
+def laid_out(value: Any) -> Any:
+    """A value with every array in it contiguous and aligned.
+
+    A view becomes contiguous when it travels, and what arrives in a network buffer may not be aligned;
+    sums and products round differently then.  The last bits of a gradient must not depend on where its
+    tasks ran.
+    """
+    leaves, structure = flatten(value)
+    return unflatten(structure, [_contiguous(leaf) for leaf in leaves])
+
+
+def _contiguous(leaf: Any) -> Any:
+    if leaf.__class__ is Dual:
+        value = _contiguous(leaf.value)
+        return leaf if value is leaf.value else Dual(value, leaf.home, leaf.place)
+    if type(leaf) is np.ndarray:
+        flags = leaf.flags
+        if not (flags.aligned and (flags.c_contiguous or flags.f_contiguous)):
+            return leaf.copy(order="F" if flags.f_contiguous and not flags.c_contiguous else "C")
+    return leaf
 
 
 def lift(value: Any, token: str, key: Key, tangent: Any = None) -> Any:
@@ -130,7 +152,7 @@ class Reverse:
         value, tape = run.record(*arguments[:n]) if self.recompute else arguments[0]
         seeds = _seeds(value, run.token, arguments[n : n + self.given])
         for part in arguments[n + self.given :]:
-            seeds.extend(part)
+            seeds.extend((slot, laid_out(g)) for slot, g in part)
         try:
             found = reverse(tape, seeds) if seeds else {}
         except Exception as error:

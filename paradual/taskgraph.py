@@ -6,7 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
+from dask._expr import ProhibitReuse
+from dask._task_spec import (
+    Alias,
+    DataNode,
+    GraphNode,
+    Task,
+    TaskRef,
+    _execute_subgraph,
+    convert_legacy_graph,
+)
 from dask.core import flatten as flat_keys
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
@@ -54,8 +63,9 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
     futures = {k: v for k, v in ensure_dict(merged).items() if type(v).__name__ == "Future"}
     sources = list(dict.fromkeys(k for c in inputs for k in keys_of(c)))
     wanted = list(dict.fromkeys(k for c in collections for k in keys_of(c)))
-    nodes: Graph = convert_legacy_graph(ensure_dict(optimize(merged, wanted)))
+    nodes: Graph = convert_legacy_graph(ensure_dict(optimize(_unfuse(merged, sources), wanted)))
     _skip_aliases(nodes, set(wanted))
+    _check_hidden(nodes, sources)
     active: set[Key] = set(sources)
     uses: dict[Key, list[Key]] = {}
     for key in program_order(nodes, [k for c in outputs for k in keys_of(c)]):
@@ -64,6 +74,81 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
             active.add(key)
             uses[key] = used
     return Program(nodes, futures, uses, sources)
+
+
+def _unfuse(graph: HighLevelGraph, sources: list[Key]) -> Any:
+    """Take the tasks apart into which Dask has already fused an input.
+
+    ``dask.delayed(f)(array)`` and ``array.to_delayed()`` optimise the array's graph at once; what is left
+    of an input is then a key within a fused task, or the copy of a task under another name.
+    """
+    written = {k: v for layer in graph.layers.values() if not hasattr(layer, "output") for k, v in layer.items()}
+    copies = {k: original for k, v in written.items() if (original := _original(k, v)) is not None}
+    if not copies and not any(_fused(v) for v in written.values()):
+        return graph
+    nodes: Graph = convert_legacy_graph(ensure_dict(graph))
+    for key, original in copies.items():
+        inner = nodes[key].args[0]  # type: ignore[attr-defined]
+        if original not in nodes:
+            nodes[original] = inner.substitute(copies, key=original)
+        nodes[key] = Alias(key, original)
+    hidden, todo = set(sources), list(nodes)
+    while todo:
+        key = todo.pop()
+        node = nodes[key]
+        if not _fused(node):
+            continue
+        parts, last, names, *refs = node.args  # type: ignore[attr-defined]
+        if hidden.isdisjoint(parts):
+            continue
+        renamed = {name: ref.key for name, ref in zip(names, refs, strict=True) if name != ref.key}
+        for k, part in parts.items():
+            known = nodes.get(k)
+            if known is None or k == key or (isinstance(known, Alias) and known.target == key):
+                nodes[k] = part.substitute(renamed, key=k) if renamed else part
+                todo.append(k)
+        if key != last:
+            nodes[key] = Alias(key, last)
+    return nodes
+
+
+def _fused(node: Any) -> bool:
+    return isinstance(node, Task) and node.func is _execute_subgraph
+
+
+def _original(key: Key, node: Any) -> Key | None:
+    """The key of the task of which this one is a copy."""
+    if not isinstance(node, Task) or node.func is not ProhibitReuse._identity:
+        return None
+    if isinstance(key, tuple):
+        return (key[0].rpartition("-")[0], *key[1:])
+    return key.rpartition("-")[0]
+
+
+def _check_hidden(nodes: Graph, sources: list[Key]) -> None:
+    """Refuse an input that Dask has fused beyond recognition: its gradient would be zero."""
+    names = {k[0] for k in sources if isinstance(k, tuple)}
+
+    def visit(node: Any) -> Any:
+        if _fused(node):
+            parts, last = node.args[:2]
+            for k, part in parts.items():
+                name = k.rpartition("_.")[0] or k if isinstance(k, str) else None
+                if k != last and name in names:
+                    return name
+                found = visit(part)
+                if found is not None:
+                    return found
+        return None
+
+    for key, node in nodes.items():
+        found = visit(node)
+        if found is not None:
+            raise ParadualValueError(
+                f"the input {found!r} was fused into the task {key!r} before its gradient was asked for: "
+                "dask.delayed(f)(array) and array.to_delayed() optimise the array at once. Give the function "
+                "array.to_delayed(optimize_graph=False), or persist the input before it is used"
+            )
 
 
 def _skip_aliases(nodes: Graph, keep: set[Key]) -> None:

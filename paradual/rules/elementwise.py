@@ -5,7 +5,7 @@ At kinks the derivative is an element of the Clarke subdifferential: `abs` at 0 
 
 Complex numbers: the cotangent of z = x + iy stands for df/dx - i df/dy, so that a holomorphic
 function contributes ``g * f'(z)``.  For the others the same product is right, because the sweep takes
-the real part where an operand is real: abs has d = conj(z)/|z|, angle d = -i/z, imag d = -i.
+the real part where an operand is real: abs has d = conj(z)/|z|, imag d = -i.
 """
 
 from __future__ import annotations
@@ -170,14 +170,16 @@ elementwise(np.nextafter, lambda: 1.0, lambda: 0.0)
 
 elementwise(np.real, lambda: 1.0, names="val")
 elementwise(np.imag, lambda val: -1j if is_complex(val) else 0.0, names="val")
-elementwise(np.angle, lambda z: -1j / z if is_complex(z) else 0.0, names="z")
+composed(np.angle, lambda z, deg=False: np.arctan2(np.imag(z), np.real(z)) * (1 / DEGREE if deg else 1))
 general(np.conjugate, lambda g: np.conjugate(g), lambda t: np.conjugate(t))
-elementwise(
-    np.nan_to_num,
-    lambda x: np.where(np.isfinite(x), 1.0, 0.0),
-    names="x copy nan posinf neginf",
-)
-elementwise(np.real_if_close, lambda: 1.0, names="a tol")
+
+
+def _kept(g: Any, x: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+    return np.where(np.isfinite(x), g, 0)
+
+
+general(np.nan_to_num, _kept, _kept)
+general(np.real_if_close, lambda g, tol=100: g, lambda t, tol=100: t)  # fitting takes the real part
 
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, **kwargs: Any) -> Any:

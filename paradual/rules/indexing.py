@@ -34,10 +34,6 @@ linear(
 )
 
 
-def _where(condition: Any, *xy: Any) -> Any:
-    return np.nonzero(condition) if not xy else np.where(condition, *xy)
-
-
 def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     out = default
     for condition, choice in zip(reversed(list(condlist)), reversed(list(choicelist)), strict=True):

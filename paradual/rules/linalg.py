@@ -28,9 +28,10 @@ def _h(a: Any) -> Any:
 
 
 def _solve_pull(g: Any, a: Any, b_shape: Any, out: Any) -> tuple[Any, Any]:
-    u = np.linalg.solve(_t(a), g)
     if len(b_shape) == 1:
+        u = np.linalg.solve(_t(a), np.expand_dims(g, -1))[..., 0]
         return -np.expand_dims(u, -1) * np.expand_dims(out, -2), u
+    u = np.linalg.solve(_t(a), g)
     return -np.matmul(u, _t(out)), u
 
 
@@ -112,7 +113,7 @@ general(np.linalg.cholesky, _cholesky_pull, _cholesky_push)
 def _norm2(x: Any, axis: Any, keepdims: bool) -> Any:
     square = np.real(x) ** 2 + np.imag(x) ** 2 if is_complex(x) else x * x
     total = np.sum(square, axis=axis, keepdims=keepdims)
-    return np.sqrt(np.where(total == 0, 1.0, total)) * np.where(total == 0, 0.0, 1.0)
+    return np.where(total == 0, 0.0, np.sqrt(np.where(total == 0, 1.0, total)))
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
@@ -140,11 +141,11 @@ def _vector_norm(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     if ord == -np.inf:
         return np.min(size, axis=axis, keepdims=keepdims)
     if ord == 0:
-        return np.sum((size != 0) * 1.0, axis=axis, keepdims=keepdims)
+        return np.sum((size != 0) * np.ones_like(size), axis=axis, keepdims=keepdims)
     if ord == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
     total = np.sum(size**ord, axis=axis, keepdims=keepdims)
-    return np.where(total == 0, 1.0, total) ** (1 / ord) * np.where(total == 0, 0.0, 1.0)
+    return np.where(total == 0, 0.0, np.where(total == 0, 1.0, total) ** (1 / ord))
 
 
 def _matrix_norm(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
@@ -199,7 +200,10 @@ def _matrix_power(a: Any, n: int) -> Any:
     if n < 0:
         return _matrix_power(np.linalg.inv(a), -n)
     if n == 0:
-        return np.broadcast_to(np.eye(a.shape[-1]), a.shape) + a * 0
+        identity = np.zeros_like(a)
+        diagonal = np.arange(a.shape[-1])
+        identity[..., diagonal, diagonal] = 1
+        return identity
     result = None
     while n:
         if n & 1:

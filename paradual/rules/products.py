@@ -7,7 +7,6 @@ for df/dx - i df/dy.
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,6 @@ def _unmatmul_right(g: Any, x1: Any, x2_shape: Any) -> Any:
 
 
 multilinear(np.matmul, _unmatmul_left, _unmatmul_right)
-composed(operator.matmul, np.matmul)
 
 
 def _dot(a: Any, b: Any, out: Any = None) -> Any:

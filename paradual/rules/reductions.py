@@ -135,8 +135,8 @@ if hasattr(np, "cumulative_sum"):
             y = f(x, axis=axis)
             if not include_initial:
                 return y
-            start = np.full_like(y.take([0], axis) if y.shape[axis] else y, first)
-            return np.concatenate([start, y], axis=axis)
+            shape = tuple(1 if k == axis % y.ndim else n for k, n in enumerate(y.shape))
+            return np.concatenate([np.zeros_like(y, shape=shape) + first, y], axis=axis)
 
         return definition
 
@@ -177,7 +177,7 @@ composed(np.var, _var)
 
 def _safe_sqrt(x: Any) -> Any:
     """The square root, with derivative 0 at 0: std of equal numbers has its minimum there."""
-    return np.sqrt(np.where(x == 0, 1.0, x)) * np.where(x == 0, 0.0, 1.0)
+    return np.where(x == 0, 0.0, np.sqrt(np.where(x == 0, 1.0, x)))
 
 
 composed(np.std, lambda a, *args, **kwargs: _safe_sqrt(_var(a, *args, **kwargs)))
@@ -189,14 +189,14 @@ def _average(
     keep = keepdims is True
     if weights is None:
         out = np.mean(a, axis=axis, keepdims=keep)
-        scale = np.full(shape_of(out), _count(shape_of(a), axis) * 1.0)
+        scale = np.ones_like(out) * _count(shape_of(a), axis)
     else:
         if shape_of(weights) != shape_of(a):
             axes = _axes(axis, len(shape_of(a)))
             order = np.argsort(axes)
             weights = np.transpose(weights, order) if len(axes) > 1 else weights
             weights = expand_weights(weights, shape_of(a), axes)
-        scale = np.sum(weights * np.ones(shape_of(a)), axis=axis, keepdims=keep)
+        scale = np.sum(weights * np.ones_like(a), axis=axis, keepdims=keep)
         out = np.sum(a * weights, axis=axis, keepdims=keep) / scale
     return (out, scale) if returned else out
 
@@ -233,9 +233,9 @@ composed(
     np.ediff1d,
     lambda ary, to_end=None, to_begin=None: np.concatenate(
         [
-            *([] if to_begin is None else [np.ravel(to_begin)]),
+            *([] if to_begin is None else [np.ravel(to_begin).astype(ary.dtype)]),
             _diff(np.ravel(ary)),
-            *([] if to_end is None else [np.ravel(to_end)]),
+            *([] if to_end is None else [np.ravel(to_end).astype(ary.dtype)]),
         ]
     ),
 )

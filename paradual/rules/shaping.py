@@ -240,7 +240,7 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> A
     if mode == "constant":
         values = kwargs.pop("constant_values", 0)
         source = np.pad(index, pad_width, constant_values=-1, **kwargs)
-        filled = np.pad(np.zeros(array.shape), pad_width, constant_values=values)
+        filled = np.pad(np.zeros_like(array), pad_width, constant_values=values)
         return np.where(source < 0, filled, np.ravel(array)[source])
     from paradual.errors import NotDifferentiableError
 
