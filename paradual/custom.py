@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import update_wrapper, wraps
 from typing import Any
 
-from paradual.arrays import form_of, zeros
-from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, record_step
+import numpy as np
+
+from paradual.arrays import form_of, is_buffer, zeros
+from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, primal, record_step
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.rules.registry import RULES, Rule, fit_tangent
 from paradual.tape import ACTIVE, Slot, Tape, add_leaf, history
@@ -68,7 +71,7 @@ def checkpoint(fn: Function) -> Function:
         jobs = {part.home for part in history(last)}
         active = tuple(leaf.__class__ is Dual and leaf.home in jobs for leaf in leaves)
         places = tuple(_place(tape, slot, form) for slot, form in used.items())
-        keep = (fn, kept, structure, tuple(used), (differentiation, segment), active)
+        keep = (fn, kept, structure, tuple(used), (differentiation, segment), active, _sums(leaves, active))
         values = [leaf.value if on else None for leaf, on in zip(leaves, active, strict=True)]
         parts = record_step(tape, _recompute, values, ((places, 0, keep),))
         results = [part if on else leaf for part, leaf, on in zip(parts, leaves, active, strict=True)]
@@ -108,16 +111,35 @@ def _place(tape: Tape, slot: Slot, form: Any) -> int:
     return slot[1] if slot[0] == tape.home[1] else add_leaf(tape, slot, form)
 
 
+def _sums(leaves: list[Any], active: Any) -> list[tuple[Any, Any]]:
+    """For each active result two numbers that another result would hardly have: its sum and its size."""
+    values = [primal(leaf) for leaf, on in zip(leaves, active, strict=True) if on]
+    with np.errstate(all="ignore"):
+        return [(np.sum(value), np.sum(np.abs(value))) for value in values]
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether sums agree up to what another order of additions explains."""
+    with np.errstate(all="ignore"):
+        for (total, size), (again, _) in zip(before, after, strict=True):
+            tolerance = np.finfo(np.result_type(size)).eps ** 0.5
+            if np.isfinite(size) and not np.abs(total - again) <= tolerance * size:
+                return False
+    return True
+
+
 def _recompute(*args: Any) -> Any:
     raise InternalError("the rule of a checkpoint is its pullback alone")
 
 
 def _recompute_pull(
-    g: Any, fn: Function, arguments: Any, structure: Any, slots: Any, home: Any, active: Any
+    g: Any, fn: Function, arguments: Any, structure: Any, slots: Any, home: Any, active: Any, sums: Any
 ) -> list[Any]:
     out, last = _again(Tape(home, []), fn, arguments, structure)
     leaves, _ = flatten(out)
-    if tuple(_imports(last)) != slots or len(leaves) != len(active):
+    jobs = {part.home for part in history(last)}
+    again = tuple(leaf.__class__ is Dual and leaf.home in jobs for leaf in leaves)
+    if tuple(_imports(last)) != slots or again != active or not _same(sums, _sums(leaves, active)):
         raise ParadualValueError(
             f"the checkpointed function {getattr(fn, '__name__', fn)!r} used other values when it was "
             "called again in the reverse pass: it must do the same each time (no random numbers, no "
@@ -315,7 +337,8 @@ def _custom_jvp(*args: Any) -> Any:
 def _custom_vjp_pull(
     g: Any, bwd: Function, fixed: Any, residuals: Any, out_structure: Any, structure: Any, name: str
 ) -> list[Any]:
-    cotangents = bwd(*fixed, residuals, unflatten(out_structure, g))
+    own = [copy(part) if is_buffer(primal(part)) else part for part in g]  # bwd may write into them
+    cotangents = bwd(*fixed, residuals, unflatten(out_structure, own))
     if not isinstance(cotangents, tuple | list) or len(cotangents) != len(structure.children()):
         raise ParadualValueError(
             f"bwd of {name} must return a tuple with {len(structure.children())} cotangents, one for "

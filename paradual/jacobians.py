@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import PYTHON_SCALARS, form_of, shape_of, zeros
+from paradual.arrays import PYTHON_SCALARS, form_of, is_complex, shape_of, zeros
 from paradual.dual import primal
 from paradual.errors import ParadualTypeError, ParadualValueError
 from paradual.graphs import is_lazy
@@ -35,6 +35,13 @@ def jacobian(fn: Function, argnums: Argnums = 0, mode: str = "auto") -> Function
     callable
         With the arguments of ``fn``; the Jacobian has shape ``(*result.shape, *argument.shape)``.  For
         pytrees it is a pytree of the result's structure with pytrees of the argument's in its leaves.
+        For a real result and a complex argument z = x + iy it holds df/dx - i df/dy.
+
+    Raises
+    ------
+    ParadualValueError
+        When called, if a complex result is no holomorphic function of a complex argument: then no
+        single complex number is its derivative.
 
     Examples
     --------
@@ -106,15 +113,34 @@ def _reverse_rows(fn: Function, primals: Any, mode: str) -> tuple[Any, list[list
     for slot, result in zip(pullback.slots, results, strict=True):
         found = []
         for unit in _units(result):
-            seeds = [(slot, unit)] if slot is not None else []
-            found.append(flatten(pullback._pull(seeds))[0])
+            row = flatten(pullback._pull([(slot, unit)] if slot is not None else []))[0]
+            if is_complex(result) and slot is not None:  # that was the real part; now the imaginary part
+                imaginary = flatten(pullback._pull([(slot, -1j * unit)]))[0]
+                row = [
+                    _holomorphic(d, 1j * e) if is_complex(leaf) else d + 1j * e
+                    for d, e, leaf in zip(row, imaginary, leaves, strict=True)
+                ]
+            found.append(row)
         rows.append([_stacked([row[j] for row in found], result, leaf) for j, leaf in enumerate(leaves)])
     return out, rows
 
 
+def _holomorphic(d: Any, e: Any) -> Any:
+    """The derivative, taken along the real and along the imaginary axis; they must agree."""
+    a, b = primal(d), primal(e)
+    size = np.max(np.abs(a), initial=0.0) + np.max(np.abs(b), initial=0.0)
+    if not np.allclose(a, b, rtol=0, atol=size * np.finfo(np.result_type(a)).eps ** 0.5, equal_nan=True):
+        raise ParadualValueError(
+            "jacobian of a complex function of a complex argument that is not holomorphic: it has no "
+            "complex derivative. Take the Jacobians of np.real(f(z)) and np.imag(f(z)), or write f as a "
+            "function of the real and imaginary parts of z"
+        )
+    return d
+
+
 def _stacked(parts: list[Any], result: Any, leaf: Any) -> Any:
     if not parts:
-        return np.zeros((0, *shape_of(leaf)))
+        return np.zeros((0, *shape_of(leaf)), np.result_type(primal(leaf)))
     return parts[0] if shape_of(result) == () else np.stack(parts)
 
 
@@ -127,7 +153,15 @@ def _forward_rows(fn: Function, primals: Any, mode: str) -> tuple[Any, list[list
         for unit in _units(leaf):
             direction = [unit if i == j else zeros(form_of(x), x) for i, x in enumerate(leaves)]
             out, t = jvp(fn, primals, unflatten(structure, direction))
-            columns[j].append(flatten(t)[0])
+            column = flatten(t)[0]
+            if is_complex(leaf):
+                direction[j] = 1j * unit
+                along = flatten(jvp(fn, primals, unflatten(structure, direction))[1])[0]
+                column = [
+                    _holomorphic(d, -1j * e) if is_complex(result) else d - 1j * e
+                    for d, e, result in zip(column, along, flatten(out)[0], strict=True)
+                ]
+            columns[j].append(column)
     if out is None:  # no element at all to differentiate with respect to
         out = fn(*primals)
     results, _ = flatten(out)
@@ -137,7 +171,7 @@ def _forward_rows(fn: Function, primals: Any, mode: str) -> tuple[Any, list[list
         for j, leaf in enumerate(leaves):
             parts = [column[k] for column in columns[j]]
             if not parts:
-                rows[k].append(np.zeros((*shape_of(result), 0)))
+                rows[k].append(np.zeros((*shape_of(result), 0), np.result_type(primal(result))))
             else:
                 rows[k].append(parts[0] if shape_of(leaf) == () else np.stack(parts, axis=-1))
     return out, rows

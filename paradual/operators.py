@@ -377,10 +377,15 @@ class Operators(Dual):
     def flatten(self, order: Any = "C") -> Any:
         return np.ravel(self, order) * 1
 
-    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
-        if np.dtype(dtype).kind not in "fc":
-            return primal(self).astype(dtype, *args, **kwargs)
-        return cast(self, np.dtype(dtype))
+    def astype(
+        self, dtype: Any, order: Any = "K", casting: Any = "unsafe", subok: bool = True, copy: bool = True
+    ) -> Any:
+        dtype = np.dtype(dtype)
+        if dtype.kind not in "fc":
+            return primal(self).astype(dtype, order, casting, subok, copy)
+        if casting != "unsafe":
+            np.empty(0, self.dtype).astype(dtype, casting=casting)  # refuses what NumPy refuses
+        return cast(self, dtype) if copy or dtype != self.dtype else self
 
     def copy(self, order: Any = "C") -> Any:
         return np.copy(self)
@@ -389,10 +394,10 @@ class Operators(Dual):
         raise NotDifferentiableError(f"x.sort() writes in place{user_line()}: write x = np.sort(x)")
 
     def item(self, *index: Any) -> Any:
-        flat = np.ravel(self)
         if not index and self.size != 1:
             raise ValueError("can only convert an array of size 1 to a Python scalar")
-        return self[_one(index)] if len(index) > 1 else flat[index[0] if index else 0]
+        at = _one(index) if index else 0
+        return self[at] if isinstance(at, tuple) and len(at) != 1 else np.ravel(self)[at]
 
     def tolist(self) -> Any:
         return self if self.ndim == 0 else [part.tolist() for part in self]
@@ -412,6 +417,9 @@ class Operators(Dual):
 
     def dot(self, b: Any) -> Any:
         return np.dot(self, b)
+
+    def compress(self, condition: Any, axis: Any = None) -> Any:
+        return np.compress(condition, self, axis)
 
     def tobytes(self, *args: Any) -> Any:
         raise ParadualTypeError(_CAST.format("bytes", user_line()))
@@ -435,7 +443,7 @@ def _method(name: str) -> Any:
 
 
 _SAME_AS_FUNCTION = (
-    "all any argmax argmin argpartition argsort choose compress cumprod cumsum diagonal max mean min "
+    "all any argmax argmin argpartition argsort choose cumprod cumsum diagonal max mean min "
     "nonzero partition prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 )
 

@@ -76,7 +76,10 @@ def laid_out(value: Any) -> Any:
     tasks ran.
     """
     leaves, structure = flatten(value)
-    return unflatten(structure, [_contiguous(leaf) for leaf in leaves])
+    new = [_contiguous(leaf) for leaf in leaves]
+    # what needs nothing stays what it is: a rebuilt dataclass has its fields only
+    same = all(a is b for a, b in zip(leaves, new, strict=True))
+    return value if same else unflatten(structure, new)
 
 
 def _contiguous(leaf: Any) -> Any:
@@ -251,6 +254,8 @@ def part(whole: Any, key: Key) -> Any:
 def value_of(token: str, value: Any) -> Any:
     """A value without the duals of a differentiation."""
     leaves, structure = flatten(value)
+    if not any(_owned(leaf, token) for leaf in leaves):
+        return value
     return unflatten(structure, [leaf.value if _owned(leaf, token) else leaf for leaf in leaves])
 
 

@@ -60,6 +60,7 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
     register()
     collections = [*outputs, *inputs, *others]
     merged = HighLevelGraph.merge(*(c.__dask_graph__() for c in collections))
+    merged = _name_futures(merged)
     futures = {k: v for k, v in ensure_dict(merged).items() if type(v).__name__ == "Future"}
     sources = list(dict.fromkeys(k for c in inputs for k in keys_of(c)))
     wanted = list(dict.fromkeys(k for c in collections for k in keys_of(c)))
@@ -76,13 +77,34 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
     return Program(nodes, futures, uses, sources)
 
 
+def _name_futures(graph: HighLevelGraph) -> HighLevelGraph:
+    """Let a task with a Future among its arguments refer to it by its key, as in a persisted graph."""
+    whole = ensure_dict(graph)
+    found = {ref.key: ref for node in whole.values() for ref in _references(node) if type(ref) is not TaskRef}
+    if not found:
+        return graph
+    named: dict[Any, Any] = {key: TaskRef(key) for key in found}
+    nodes = {k: v.substitute(named) if isinstance(v, GraphNode) else v for k, v in whole.items()}
+    return HighLevelGraph({"futures": {**nodes, **found}}, {"futures": set()})
+
+
+def _references(node: Any) -> Iterator[TaskRef]:
+    for argument in (*node.args, *node.kwargs.values()) if isinstance(node, Task) else ():
+        if isinstance(argument, TaskRef):
+            yield argument
+        else:
+            yield from _references(argument)
+
+
 def _unfuse(graph: HighLevelGraph, sources: list[Key]) -> Any:
     """Take the tasks apart into which Dask has already fused an input.
 
     ``dask.delayed(f)(array)`` and ``array.to_delayed()`` optimise the array's graph at once; what is left
     of an input is then a key within a fused task, or the copy of a task under another name.
     """
-    written = {k: v for layer in graph.layers.values() if not hasattr(layer, "output") for k, v in layer.items()}
+    written = {
+        k: v for layer in graph.layers.values() if not hasattr(layer, "output") for k, v in layer.items()
+    }
     copies = {k: original for k, v in written.items() if (original := _original(k, v)) is not None}
     if not copies and not any(_fused(v) for v in written.values()):
         return graph
@@ -262,7 +284,7 @@ class Writer:
                     node = program.nodes[k].substitute(new, key=new[k])
                     # a bare list or dict has no key of its own
                     self.graph[new[k]] = node if node.key == new[k] else Task(new[k], _same, node)
-        return TaskRef(new[key] if key in new else key)
+        return TaskRef(new[key] if key in new else key)  # noqa: SIM401
 
     def rebuild(self, like: Any, prefix: str) -> Any:
         """A collection like the given one over the results ``prefix-...``."""

@@ -145,7 +145,14 @@ def _join(tasks: Sequence[Task]) -> None:
             following.append(tape)
             continue
         differentiation, job = tape.home
-        ends = [task._tapes[depth] for task in tasks if task._tapes is not None]
+        # a task that was forked outside of a differentiation knows nothing of it
+        ends = [
+            task._tapes[depth]
+            for task in tasks
+            if task._tapes is not None
+            and depth < len(task._tapes)
+            and task._tapes[depth].home[0] == differentiation
+        ]
         following.append(Tape((differentiation, successor(job)), [], (tape, *ends)))
     ACTIVE.set(tuple(following))
 

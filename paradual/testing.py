@@ -36,7 +36,7 @@ class _Check:
     eps: float
     atol: float
     rtol: float
-    exact: float  # relative tolerance between results that differ by roundoff only
+    exact: float  # absolute and relative tolerance between results that differ by roundoff only
     rng: np.random.Generator
 
 
@@ -96,9 +96,7 @@ def check_grads(
     """
     unknown = set(modes) - {"rev", "fwd"}
     if unknown or not modes or order < 1:
-        raise ParadualValueError(
-            f"modes={modes!r}, order={order}: choose from 'rev' and 'fwd', and order >= 1"
-        )
+        raise ParadualValueError(f"choose modes from 'rev' and 'fwd', order >= 1: {modes!r}, {order}")
     leaves, structure = flatten(tuple(args))
     active = [k for k, leaf in enumerate(leaves) if is_inexact(leaf)]
 
@@ -112,8 +110,8 @@ def check_grads(
     results = flat(*_shifted(points, points, 0.0))
     if not points or not results:
         raise ParadualValueError("check_grads: no argument, or no result, of floating-point type to check")
-    bits = min(np.finfo(_dtype(leaf)).bits for leaf in (*points, *results))
-    bits = min(bits, 64)  # longdouble arguments are checked as doubles are
+    # long doubles are checked as doubles are
+    bits = min(64, *(np.finfo(_dtype(leaf)).bits for leaf in (*points, *results)))
     tolerance = TOLERANCES[bits]
     check = _Check(
         modes=tuple(modes),
@@ -132,8 +130,7 @@ def _check_order(check: _Check, f: Function, points: Leaves, order: int, of: str
     t = [_random(check.rng, p) for p in points]
     w = [_random(check.rng, v) for v in values]
     differences = _differences(f, points, t, check.eps)
-    tangents: Leaves = ()
-    cotangents: Leaves = ()
+    tangents, cotangents = (), ()
     if "fwd" in check.modes:
         name = f"forward mode{of}"
         found, tangents = jvp(f, tuple(points), tuple(t))
@@ -192,10 +189,8 @@ def _random(rng: np.random.Generator, like: Any) -> Any:
 
 def _shifted(points: Leaves, t: Leaves, eps: float) -> list[Any]:
     """``points + eps * t`` as new arrays: the function may write into its arguments."""
-    return [
-        np.asarray(p + eps * d, like=p) if is_buffer(p) else p + eps * d
-        for p, d in zip(points, t, strict=True)
-    ]
+    moved = [p + eps * d for p, d in zip(points, t, strict=True)]
+    return [np.asarray(q, like=p) if is_buffer(p) else q for p, q in zip(points, moved, strict=True)]
 
 
 def _differences(f: Function, points: Leaves, t: Leaves, eps: float) -> list[Any]:
@@ -251,6 +246,4 @@ def _assert_forms(what: str, got: Leaves, expected: Leaves) -> None:
     for k, (a, b) in enumerate(zip(got, expected, strict=True)):
         have, want = (shape_of(a), _dtype(a)), (shape_of(b), _dtype(b))
         if have != want:
-            raise AssertionError(
-                f"{what} {k} has shape {have[0]} and dtype {have[1]}, not {want[0]} and {want[1]}"
-            )
+            raise AssertionError(f"{what} {k} has shape and dtype {have}, not {want}")

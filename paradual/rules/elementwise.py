@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import is_complex
+from paradual.errors import NotDifferentiableError
 from paradual.rules.registry import composed, elementwise, general, linear
 
 # --- arithmetic -----------------------------------------------------------------------------------
@@ -67,19 +68,20 @@ elementwise(np.log10, lambda x: 1 / (x * LOG_10))
 elementwise(np.log1p, lambda x: 1 / (1 + x))
 
 
-def _share(x: Any, out: Any, base: Any) -> Any:
-    return base(np.where(x == out, 0, x - out))  # x - out is nan where both are infinite
+def _share(x: Any, y: Any, log_sum: Any, exp: Any) -> Any:
+    """``exp(x) / (exp(x) + exp(y))``; a half each where both are the same infinity."""
+    return exp(-log_sum(0.0, np.where(x == y, 0.0, y - x)))
 
 
 elementwise(
     np.logaddexp,
-    lambda x1, out: _share(x1, out, np.exp),
-    lambda x2, out: _share(x2, out, np.exp),
+    lambda x1, x2: _share(x1, x2, np.logaddexp, np.exp),
+    lambda x1, x2: _share(x2, x1, np.logaddexp, np.exp),
 )
 elementwise(
     np.logaddexp2,
-    lambda x1, out: _share(x1, out, np.exp2),
-    lambda x2, out: _share(x2, out, np.exp2),
+    lambda x1, x2: _share(x1, x2, np.logaddexp2, np.exp2),
+    lambda x1, x2: _share(x2, x1, np.logaddexp2, np.exp2),
 )
 
 # --- trigonometric and hyperbolic -----------------------------------------------------------------
@@ -174,11 +176,20 @@ composed(np.angle, lambda z, deg=False: np.arctan2(np.imag(z), np.real(z)) * (1 
 general(np.conjugate, lambda g: np.conjugate(g), lambda t: np.conjugate(t))
 
 
-def _kept(g: Any, x: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
-    return np.where(np.isfinite(x), g, 0)
+def _nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+    if not copy:
+        raise NotDifferentiableError("np.nan_to_num(copy=False) writes in place: leave copy=False out")
+    if is_complex(x):
+        return _nan_to_num(x.real, True, nan, posinf, neginf) + 1j * _nan_to_num(
+            x.imag, True, nan, posinf, neginf
+        )
+    limits = np.finfo(x.dtype)
+    x = np.where(np.isnan(x), nan, x)
+    x = np.where(np.isposinf(x), float(limits.max) if posinf is None else posinf, x)
+    return np.where(np.isneginf(x), float(limits.min) if neginf is None else neginf, x)
 
 
-general(np.nan_to_num, _kept, _kept)
+composed(np.nan_to_num, _nan_to_num)
 general(np.real_if_close, lambda g, tol=100: g, lambda t, tol=100: t)  # fitting takes the real part
 
 

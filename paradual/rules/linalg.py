@@ -186,7 +186,7 @@ if hasattr(np.linalg, "vector_norm"):
         np.linalg.matrix_norm,
         lambda x, /, *, keepdims=False, ord="fro": _matrix_norm(x, ord, (-2, -1), keepdims),
     )
-    composed(np.linalg.trace, lambda x, /, *, offset=0, dtype=None: np.trace(x, offset, -2, -1))
+    composed(np.linalg.trace, lambda x, /, *, offset=0, dtype=None: np.trace(x, offset, -2, -1, dtype))
     composed(np.linalg.diagonal, lambda x, /, *, offset=0: np.diagonal(x, offset, -2, -1))
     composed(np.linalg.matmul, lambda x1, x2, /: np.matmul(x1, x2))
     composed(np.linalg.matrix_transpose, lambda x, /: np.swapaxes(x, -1, -2))

@@ -13,6 +13,7 @@ import numpy as np
 
 from paradual.arrays import Scatter, dispatch, is_complex, shape_of
 from paradual.errors import ParadualValueError
+from paradual.rules.reductions import in_dtype
 from paradual.rules.registry import composed, multilinear
 
 
@@ -167,8 +168,9 @@ def _uncontract(g: Any, subscripts: str, operands: Any, operands_shape: Any, act
 multilinear(contract, _uncontract, arrays="operands")
 
 
-def _einsum(*args: Any, out: Any = None, optimize: Any = False, **kwargs: Any) -> Any:
-    return contract(*explicit_subscripts(*args))
+def _einsum(*args: Any, out: Any = None, dtype: Any = None, **kwargs: Any) -> Any:
+    subscripts, operands = explicit_subscripts(*args)
+    return contract(subscripts, [in_dtype(x, dtype) for x in operands])
 
 
 composed(np.einsum, _einsum)

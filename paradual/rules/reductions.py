@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import is_complex, shape_of
+from paradual.arrays import cast, is_complex, shape_of
+from paradual.errors import NotDifferentiableError
 from paradual.rules.registry import composed, general, linear
 
 Axis = Any  # None, an int or a tuple of ints
@@ -21,6 +22,11 @@ def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 def _count(shape: Any, axis: Axis) -> int:
     return math.prod(shape[a] for a in _axes(axis, len(shape)))
+
+
+def in_dtype(a: Any, dtype: Any) -> Any:
+    """An array in the dtype that a function was told to compute in, if it was."""
+    return a if dtype is None or dtype is np._NoValue else cast(a, np.dtype(dtype))  # type: ignore[attr-defined]
 
 
 def expand(g: Any, shape: Any, axis: Axis, keepdims: Any) -> Any:
@@ -54,7 +60,7 @@ linear(np.cumsum, _uncumsum)
 
 
 def _shares(a: Any, out: Any, axis: Axis, keepdims: Any) -> Any:
-    ties = a == expand(out, shape_of(a), axis, keepdims)
+    ties = (a == expand(out, shape_of(a), axis, keepdims)) | np.isnan(a)  # one nan makes the result nan
     return ties / np.maximum(np.sum(ties, axis=_axes(axis, ties.ndim), keepdims=True), 1)
 
 
@@ -108,6 +114,7 @@ general(np.prod, _prod_pull, _prod_push)
 
 def _cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
     """Products of prefixes, one multiplication a step: exact derivatives whatever is zero."""
+    a = in_dtype(a, dtype)
     if axis is None:
         a, axis = np.ravel(a), 0
     a = np.moveaxis(a, axis, 0)
@@ -132,7 +139,7 @@ if hasattr(np, "cumulative_sum"):
                         "For arrays which have more than one dimension ``axis`` argument is required."
                     )
                 axis = 0
-            y = f(x, axis=axis)
+            y = f(in_dtype(x, dtype), axis=axis)
             if not include_initial:
                 return y
             shape = tuple(1 if k == axis % y.ndim else n for k, n in enumerate(y.shape))
@@ -159,11 +166,10 @@ def _var(
     correction: Any = None,
 ) -> Any:
     if where is not True:
-        from paradual.errors import NotDifferentiableError
-
         raise NotDifferentiableError("np.var and np.std with where=: select the elements first")
     if correction is not None and correction is not np._NoValue:
         ddof = correction
+    a = in_dtype(a, dtype)
     if mean is None or mean is np._NoValue:
         mean = np.mean(a, axis=axis, keepdims=True)
     deviation = a - mean

@@ -393,7 +393,9 @@ def target_form(record: Any) -> Any:
 
 
 def fit_tangent(t: Any, out: Any) -> Any:
-    """Give a tangent the shape and dtype of its primal."""
+    """Give a tangent the shape and dtype of its primal; that of a Python float is one."""
+    if type(out) is float and isinstance(t, np.generic):
+        return float(t.real)
     shape = shape_of(out)
     if shape_of(t) != shape:
         t = np.broadcast_to(t, shape)

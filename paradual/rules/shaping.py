@@ -6,22 +6,26 @@ A transpose that does not use a parameter still names it, so that calls may pass
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from paradual.arrays import Scatter, shape_of
+from paradual.errors import NotDifferentiableError
 from paradual.rules.registry import composed, linear
 
 # --- the shape ------------------------------------------------------------------------------------
 
 
 def _unshape(g: Any, a_shape: Any, shape: Any = None, order: str = "C") -> Any:
+    if order not in ("C", "F"):  # the order in memory, which a cotangent does not share
+        raise NotDifferentiableError(f"np.reshape and np.ravel with order={order!r}: use 'C' or 'F'")
     return np.reshape(g, a_shape, order=order)
 
 
-linear(np.reshape, _unshape)
-linear(np.ravel, lambda g, a_shape, order="C": np.reshape(g, a_shape, order=order))
+linear(np.reshape, _unshape, names="a shape order copy")  # NumPy 2.0 calls it newshape
+linear(np.ravel, lambda g, a_shape, order="C": _unshape(g, a_shape, None, order))
 linear(np.squeeze, lambda g, a_shape, axis=None: np.reshape(g, a_shape))
 linear(np.expand_dims, lambda g, a_shape, axis=None: np.reshape(g, a_shape))
 linear(np.broadcast_to, lambda g, shape=None: g)  # the sweep sums to the operand's shape
@@ -166,7 +170,7 @@ composed(np.block, _block)
 def _cut(ary: Any, cuts: list[int], axis: int) -> list[Any]:
     lead = (slice(None),) * (axis % len(shape_of(ary)))
     edges = [0, *cuts, shape_of(ary)[axis]]
-    return [ary[(*lead, slice(a, b))] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [ary[(*lead, slice(a, b))] for a, b in pairwise(edges)]
 
 
 def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
@@ -242,8 +246,6 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> A
         source = np.pad(index, pad_width, constant_values=-1, **kwargs)
         filled = np.pad(np.zeros_like(array), pad_width, constant_values=values)
         return np.where(source < 0, filled, np.ravel(array)[source])
-    from paradual.errors import NotDifferentiableError
-
     raise NotDifferentiableError(
         f"np.pad(mode={mode!r}) has no derivative rule: use constant, edge, reflect, symmetric or "
         "wrap, or np.concatenate"
@@ -269,7 +271,7 @@ composed(np.diagonal, _diagonal)
 composed(
     np.trace,
     lambda a, offset=0, axis1=0, axis2=1, dtype=None, out=None: np.sum(
-        _diagonal(a, offset, axis1, axis2), axis=-1
+        _diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype
     ),
 )
 
