@@ -63,7 +63,7 @@ def form_of(value: Any) -> Form:
         return kind
     if kind in (int, bool):
         return float
-    return value.shape, value.dtype
+    return form_of(value.value) if hasattr(kind, "place") else (value.shape, value.dtype)
 
 
 def shape_of(value: Any) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from paradual.arrays import form_of, is_buffer, zeros
 from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, primal, record_step
-from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+from paradual.errors import InternalError, ParadualTypeError, ParadualValueError, user_line
 from paradual.rules.registry import RULES, Rule, fit_tangent
 from paradual.tape import ACTIVE, Slot, Tape, add_leaf, history
 from paradual.tasks import reverse
@@ -65,7 +65,13 @@ def checkpoint(fn: Function) -> Function:
         arguments, structure = flatten((args, kwargs))
         # `x += 1` on an argument must not reach what is kept for the second call
         kept = tuple(leaf.__copy__() if leaf.__class__ is Dual else leaf for leaf in arguments)
-        out, last = _again(Tape((differentiation, segment), []), fn, kept, structure)
+        given = tuple(leaf.__copy__() if leaf.__class__ is Dual else leaf for leaf in arguments)
+        out, last = _again(Tape((differentiation, segment), []), fn, given, structure)
+        if any(a.__class__ is Dual and a.value is not b.value for a, b in zip(kept, given, strict=True)):
+            raise ParadualValueError(
+                f"the checkpointed function {getattr(fn, '__name__', fn)!r} writes into its argument in "
+                f"place{user_line()}: it is called twice. Write x = x + y instead of x += y there"
+            )
         used = _imports(last)
         leaves, out_structure = flatten(out)
         jobs = {part.home for part in history(last)}
@@ -382,8 +388,9 @@ def _custom_jvp_pull(g: Any, rule: Function, values: Any, structure: Any, active
 def _transposed_vjp(tangents: Any, values: Any, results: Any, keep: Any) -> list[Any]:
     """The pushforward of a custom_vjp: its pullback is linear in g, and this is the transpose of that."""
     active = [k for k, t in enumerate(tangents) if t is not None]
+    seeds = [zeros(form_of(v), v) if is_inexact(v) else None for v in results]
 
-    def pull(*g: Any) -> Any:
+    def pull(g: Any) -> Any:
         cotangents = _custom_vjp_pull(g, *keep)
         return [
             zeros(form_of(values[k]), values[k])
@@ -392,8 +399,8 @@ def _transposed_vjp(tangents: Any, values: Any, results: Any, keep: Any) -> list
             for k in active
         ]
 
-    _, transpose = vjp(pull, *(zeros(form_of(v), v) for v in results))
-    return list(transpose([tangents[k] for k in active]))
+    _, transpose = vjp(pull, seeds)
+    return list(transpose([tangents[k] for k in active])[0])
 
 
 RULES[_custom_vjp] = Rule("general", _custom_vjp, pulls=(_custom_vjp_pull,), joint=True)

@@ -46,22 +46,25 @@ class Tape:
         descriptor), built bottom-up, with no ledger to lock.
     """
 
-    __slots__ = ("__weakref__", "forks", "home", "leaves", "masks", "past", "records")
+    __slots__ = ("__weakref__", "forks", "held", "home", "leaves", "masks", "past", "records")
 
     def __init__(self, home: Home, records: list[Record] | None = None, past: tuple[Tape, ...] = ()) -> None:
         self.home = home
         self.records = records
         self.leaves: dict[Slot, int] = {}  # {foreign slot: index of its leaf here}
+        self.held: dict[int, Any] = {}  # {id: (plain array, sample of its content)}: see `held`
         self.forks = 0  # how many tasks this job has forked
         self.masks = False  # whether a function here selects (np.where): see `rules.registry`
         self.past = past
 
     def __getstate__(self) -> tuple[Any, ...]:
+        # `held` stays behind: elsewhere nobody can write to this tape's arrays
         return (self.home, self.records, self.leaves, self.masks, self.past)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.home, self.records, self.leaves, self.masks, self.past = state
         self.forks = 0
+        self.held = {}
 
     def __repr__(self) -> str:
         size = "forward" if self.records is None else f"{len(self.records)} records"

@@ -48,6 +48,7 @@ class Program:
     futures: dict[Key, Any]  # {key: a persisted result}
     uses: dict[Key, list[Key]]  # {job: the inputs and jobs it uses}, in program order
     inputs: list[Key]
+    given: HighLevelGraph  # the user's graph as it came
 
 
 def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> Program:
@@ -60,11 +61,11 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
     register()
     collections = [*outputs, *inputs, *others]
     merged = HighLevelGraph.merge(*(c.__dask_graph__() for c in collections))
-    merged = _name_futures(merged)
+    given, merged = merged, _name_futures(merged)
     futures = {k: v for k, v in ensure_dict(merged).items() if type(v).__name__ == "Future"}
     sources = list(dict.fromkeys(k for c in inputs for k in keys_of(c)))
     wanted = list(dict.fromkeys(k for c in collections for k in keys_of(c)))
-    nodes: Graph = convert_legacy_graph(ensure_dict(optimize(_unfuse(merged, sources), wanted)))
+    nodes: Graph = convert_legacy_graph(ensure_dict(optimize(_unfuse(merged), wanted)))
     _skip_aliases(nodes, set(wanted))
     _check_hidden(nodes, sources)
     active: set[Key] = set(sources)
@@ -74,7 +75,7 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
         if used:
             active.add(key)
             uses[key] = used
-    return Program(nodes, futures, uses, sources)
+    return Program(nodes, futures, uses, sources, given)
 
 
 def _name_futures(graph: HighLevelGraph) -> HighLevelGraph:
@@ -96,38 +97,35 @@ def _references(node: Any) -> Iterator[TaskRef]:
             yield from _references(argument)
 
 
-def _unfuse(graph: HighLevelGraph, sources: list[Key]) -> Any:
+def _unfuse(graph: HighLevelGraph) -> Any:
     """Take the tasks apart into which Dask has already fused an input.
 
     ``dask.delayed(f)(array)`` and ``array.to_delayed()`` optimise the array's graph at once; what is left
     of an input is then a key within a fused task, or the copy of a task under another name.
     """
-    written = {
-        k: v for layer in graph.layers.values() if not hasattr(layer, "output") for k, v in layer.items()
-    }
-    copies = {k: original for k, v in written.items() if (original := _original(k, v)) is not None}
-    if not copies and not any(_fused(v) for v in written.values()):
+    layers = [layer for layer in graph.layers.values() if not hasattr(layer, "output")]  # not Blockwise
+    if not any(_fused(v) or _original(k, v) is not None for layer in layers for k, v in layer.items()):
         return graph
     nodes: Graph = convert_legacy_graph(ensure_dict(graph))
-    for key, original in copies.items():
-        inner = nodes[key].args[0]  # type: ignore[attr-defined]
-        if original not in nodes:
-            nodes[original] = inner.substitute(copies, key=original)
-        nodes[key] = Alias(key, original)
-    hidden, todo = set(sources), list(nodes)
+    todo = list(nodes)
     while todo:
         key = todo.pop()
-        node = nodes[key]
-        if not _fused(node):
+        node: Any = nodes[key]
+        original = _original(key, node)
+        parts: dict[Key, GraphNode]
+        if original is not None:
+            parts, last, renamed = {original: node.args[0]}, original, {}
+        elif _fused(node):
+            parts, last, names, *refs = node.args
+            renamed = {name: ref.key for name, ref in zip(names, refs, strict=True) if name != ref.key}
+        else:
             continue
-        parts, last, names, *refs = node.args  # type: ignore[attr-defined]
-        if hidden.isdisjoint(parts):
-            continue
-        renamed = {name: ref.key for name, ref in zip(names, refs, strict=True) if name != ref.key}
         for k, part in parts.items():
             known = nodes.get(k)
             if known is None or k == key or (isinstance(known, Alias) and known.target == key):
-                nodes[k] = part.substitute(renamed, key=k) if renamed else part
+                nodes[k] = (
+                    Alias(k, part.target) if isinstance(part, Alias) else part.substitute(renamed, key=k)
+                )
                 todo.append(k)
         if key != last:
             nodes[key] = Alias(key, last)
@@ -135,7 +133,12 @@ def _unfuse(graph: HighLevelGraph, sources: list[Key]) -> Any:
 
 
 def _fused(node: Any) -> bool:
-    return isinstance(node, Task) and node.func is _execute_subgraph
+    """Whether a task was fused from tasks with keys of their own (Blockwise's parts have none)."""
+    if not isinstance(node, Task) or node.func is not _execute_subgraph:
+        return False
+    return isinstance(node.key, tuple) == isinstance(node.args[1], tuple) and not any(
+        isinstance(name, str) and name.startswith("__dask_blockwise__") for name in node.args[2]
+    )
 
 
 def _original(key: Key, node: Any) -> Key | None:
@@ -152,7 +155,7 @@ def _check_hidden(nodes: Graph, sources: list[Key]) -> None:
     names = {k[0] for k in sources if isinstance(k, tuple)}
 
     def visit(node: Any) -> Any:
-        if _fused(node):
+        if isinstance(node, Task) and node.func is _execute_subgraph:
             parts, last = node.args[:2]
             for k, part in parts.items():
                 name = k.rpartition("_.")[0] or k if isinstance(k, str) else None
@@ -248,6 +251,9 @@ class Writer:
         self.token = token
         self.graph: dict[Key, Any] = {}
         self.results: dict[str, dict[Key, Any]] = {}  # {name of a collection: its tasks}
+        self.owner = {k: name for name, layer in program.given.layers.items() for k in layer.keys()}
+        self.used: set[str] = set()  # layers of the user's graph
+        self.fused = {k: node for k, node in program.nodes.items() if k not in self.owner}
 
     def name(self, prefix: str, key: Key) -> Key:
         """The key of a new task that belongs to a given one."""
@@ -268,20 +274,25 @@ class Writer:
         layer[name] = Step(name, function, *refs)
 
     def plain(self, key: Key) -> TaskRef:
-        """Add a task of the user's as it is, with all that it needs, and refer to it."""
-        program = self.program
+        """Refer to a task of the user's as it is; one that came about by fusion is added.
+
+        It keeps its key, so that the new graph still depends on the inputs of the old: it can be
+        differentiated in its turn, and shares what it computes with the user's graph.
+        """
         new: dict[Key, Key] = {}
-        for k in program_order(program.nodes, [key]):
-            if k in program.futures:
-                self.graph[k] = program.futures[k]
-            elif k not in program.nodes:
+        for k in program_order(self.fused, [key]):
+            if k in self.owner:
+                self.used.add(self.owner[k])
+            elif k in self.program.futures:
+                self.graph[k] = self.program.futures[k]
+            elif k not in self.fused:
                 raise ParadualValueError(f"the graph has no task {k!r}")
-            elif isinstance(program.nodes[k], DataNode):
-                self.graph[k] = program.nodes[k]
+            elif isinstance(self.fused[k], DataNode):
+                self.graph[k] = self.fused[k]
             else:
                 new[k] = self.name("", k)
                 if new[k] not in self.graph:
-                    node = program.nodes[k].substitute(new, key=new[k])
+                    node = self.fused[k].substitute(new, key=new[k])
                     # a bare list or dict has no key of its own
                     self.graph[new[k]] = node if node.key == new[k] else Task(new[k], _same, node)
         return TaskRef(new[key] if key in new else key)  # noqa: SIM401
@@ -291,10 +302,17 @@ class Writer:
         old = {k[0] if isinstance(k, tuple) else k for k in keys_of(like)}
         rename = {name: self.name(prefix, name) for name in old}
         shared = f"paradual-{self.token}"
-        layers = {shared: self.graph, **{name: self.results[name] for name in rename.values()}}
-        needs: dict[str, set[str]] = {name: {shared} for name in rename.values()}
+        given, todo = self.program.given, set(self.used)
+        layers: dict[str, Any] = {shared: self.graph}
+        needs: dict[str, set[str]] = {shared: set(self.used)}
+        while todo:
+            name = todo.pop()
+            layers[name], needs[name] = given.layers[name], given.dependencies[name]
+            todo |= needs[name] - needs.keys()
+        for name in rename.values():
+            layers[name], needs[name] = self.results[name], {shared, *self.used}
         rebuild, args = like.__dask_postpersist__()
-        return rebuild(HighLevelGraph(layers, {**needs, shared: set()}), *args, rename=rename)
+        return rebuild(HighLevelGraph(layers, needs), *args, rename=rename)
 
 
 def _same(x: Any) -> Any:

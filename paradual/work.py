@@ -10,6 +10,7 @@ import optree
 
 from paradual.arrays import add, settle, settle_owned
 from paradual.dual import Dual, import_dual
+from paradual.held import check_held
 from paradual.rules.careful import backward_masked
 from paradual.rules.registry import pull, target_form
 from paradual.tape import ACTIVE, Cotangents, Job, Record, Slot, Tape, backward
@@ -61,6 +62,7 @@ def sweep(tape: Tape, seeds: Iterable[Contribution], own: bool = False, consume:
         ``{foreign slot: cotangent}``.
     """
     assert tape.records is not None
+    check_held(tape)
     seeds = accumulate(tape, seeds)
     consume = consume and not tape.masks
     with np.errstate(all="ignore"):  # an infinite slope is an answer, not an accident
@@ -140,5 +142,5 @@ def _rehome_tape(tape: Tape, one: Callable[[Any], Any]) -> Tape:
             cast(Record, optree.tree_map(one, cast(Any, record), none_is_leaf=True)) for record in records
         ]
     copy = Tape(tape.home, records, tuple(_rehome_tape(before, one) for before in tape.past))
-    copy.leaves, copy.masks = tape.leaves, tape.masks
+    copy.leaves, copy.masks, copy.held = tape.leaves, tape.masks, tape.held
     return copy

@@ -1,0 +1,67 @@
+"""Plain arrays that a tape refers to, and that their owner may write to before the reverse pass.
+
+A loop that reuses a buffer would silently change the derivative of what it computed with the buffer's
+former content.  So a small array is copied when it is recorded.  Of a large one a sample is remembered
+and compared before the sweep: 512 elements spread evenly over it, which any write to more than one in 512
+neighbouring elements changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from paradual.errors import ParadualValueError, user_line
+from paradual.tape import Tape
+
+COPIED = 1 << 14  # bytes: up to here a copy costs no more than a sample
+SAMPLES = 512
+
+
+def can_change(array: Any) -> bool:
+    """Whether anybody can write to the memory of an array."""
+    while type(array) is np.ndarray:
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return array is not None  # a buffer, a memory map: not ours to know
+
+
+def hold(tape: Tape, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A plain array as the tape may keep it: a copy, or itself with a sample to compare."""
+    if not can_change(array):
+        return array
+    if array.nbytes <= COPIED:
+        return array.copy()
+    key, sample = id(array), _sample(array)
+    if tape.held.setdefault(key, (array, sample))[1] != sample:
+        raise _changed(array)
+    return array
+
+
+def check_held(tape: Tape) -> None:
+    """Refuse to sweep a tape whose constants were written to.
+
+    Raises
+    ------
+    ParadualValueError
+        If a sample differs.
+    """
+    for array, sample in tape.held.values():
+        if _sample(array) != sample:
+            raise _changed(array)
+
+
+def _sample(array: np.ndarray[Any, Any]) -> int:
+    step = max(array.size // SAMPLES, 1)
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
+    return hash(flat[::step].tobytes())
+
+
+def _changed(array: np.ndarray[Any, Any]) -> ParadualValueError:
+    return ParadualValueError(
+        f"an array of shape {array.shape} and dtype {array.dtype} was written to after a value that is "
+        f"being differentiated had been computed with it{user_line()}: the derivative needs its former "
+        "content. Write into a new array, or use a copy: x * a.copy()"
+    )

@@ -1,0 +1,454 @@
+"""Every derivative rule, against finite differences and as the tape uses it."""
+
+import dataclasses
+import operator
+import pickle
+
+import hypothesis.extra.numpy as arrays_of
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from cases import BINARY, CASES, REDUCTIONS
+from hypothesis import given, settings
+
+import paradual as pdl
+from paradual.dual import Dual
+from paradual.errors import NotDifferentiableError
+from paradual.rules.registry import RULES, kind, name_of
+from paradual.testing import check_grads
+from paradual.trees import flatten, unflatten
+
+all_cases = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+
+
+def leaves(tree):
+    return [leaf for leaf in flatten(tree)[0] if getattr(leaf, "dtype", np.dtype(type(leaf))).kind in "fc"]
+
+
+def like(tree, seed=1):
+    """Random numbers in the form of a pytree."""
+    rng = np.random.default_rng(seed)
+
+    def draw(leaf):
+        dtype = getattr(leaf, "dtype", np.dtype(type(leaf)))
+        x = rng.standard_normal(np.shape(leaf)) + (
+            1j * rng.standard_normal(np.shape(leaf)) if dtype.kind == "c" else 0
+        )
+        return type(leaf)(x) if isinstance(leaf, float | complex) else np.asarray(x, dtype)
+
+    parts, structure = flatten(tree)
+    return unflatten(structure, [draw(part) for part in parts])
+
+
+def assert_near(got, expected, tolerance):
+    """Compare arrays relative to their largest element."""
+    for a, b in zip(leaves(got), leaves(expected), strict=True):
+        size = np.max(np.abs(b), initial=1.0)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * size)
+
+
+# --- the table --------------------------------------------------------------------------------------------
+
+
+def test_every_rule_has_a_case():
+    # not what paradual.custom adds, which has tests of its own, nor rules that other tests register
+    tables = ("numpy", "_operator", "paradual.arrays", "paradual.rules")
+    differentiable = {
+        f
+        for f, rule in RULES.items()
+        if rule.kind not in ("constant", "refused")
+        and (
+            getattr(np, f.__name__, None) is f if isinstance(f, np.ufunc) else f.__module__.startswith(tables)
+        )
+    }
+    forgotten = differentiable - {case.function for case in CASES}
+    assert not forgotten, f"no case in tests/cases.py for {sorted(map(name_of, forgotten))}"
+
+
+def test_the_names_of_the_cases_are_unique():
+    ids = [case.id for case in CASES]
+    assert len(ids) == len(set(ids))
+
+
+@all_cases
+def test_derivatives(case):
+    check_grads(case.fn, case.args, order=2, modes=("rev", "fwd"))
+
+
+class RuleUsed(Exception):
+    """Raised in place of a derivative."""
+
+
+@all_cases
+def test_the_case_uses_the_rule(case, monkeypatch):
+    def raise_instead(*args, **kwargs):
+        raise RuleUsed
+
+    rule = RULES[case.function]
+    broken = dataclasses.replace(rule, pulls=(raise_instead,) * len(rule.pulls), push=raise_instead)
+    monkeypatch.setitem(RULES, case.function, broken)
+    with pytest.raises(RuleUsed):  # noqa: PT012
+        out, pullback = pdl.vjp(case.fn, *case.args)
+        pullback(like(out))
+
+
+@all_cases
+def test_the_value_is_numpys(case):
+    expected = case.fn(*case.args)
+    out, _ = pdl.vjp(case.fn, *case.args)
+    assert_near(out, expected, 1e-13)
+    for a, b in zip(leaves(out), leaves(expected), strict=True):
+        assert np.shape(a) == np.shape(b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+
+
+def in_single(x):
+    if not isinstance(x, np.ndarray | np.generic):
+        return x
+    return x.astype(np.complex64 if x.dtype.kind == "c" else np.float32)
+
+
+@all_cases
+def test_single_precision_stays_single(case):
+    args = tuple(in_single(arg) for arg in case.args)
+    plain = case.fn(*args)
+    out, pullback = pdl.vjp(case.fn, *args)
+    w, t = like(out), like(args, seed=2)
+    cotangents = pullback(w)
+    value, tangent = pdl.jvp(case.fn, args, t)
+    for a, b, dt, expected in zip(*map(leaves, (out, value, tangent, plain)), strict=True):
+        dtype = np.asarray(expected).dtype
+        assert np.asarray(a).dtype == np.asarray(b).dtype == np.asarray(dt).dtype == dtype
+    for g, arg in zip(cotangents, args, strict=True):
+        assert type(g) is type(arg)
+        assert np.asarray(g).dtype == np.asarray(arg).dtype
+    reference, double = pdl.vjp(case.fn, *case.args)
+    w = unflatten(
+        flatten(reference)[1],
+        [
+            type(r)(x) if isinstance(r, float | complex) else np.asarray(x, r.dtype)
+            for r, x in zip(flatten(reference)[0], flatten(w)[0], strict=True)
+        ],
+    )
+    assert_near(cotangents, double(w), 2e-4)
+
+
+def strided(x):
+    """The same numbers, not contiguous and read-only."""
+    if not isinstance(x, np.ndarray) or x.ndim == 0:
+        return x
+    wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), np.nan, x.dtype)
+    wide[..., ::2] = x
+    view = wide[..., ::2]
+    view.flags.writeable = False
+    return view
+
+
+@all_cases
+def test_strided_and_read_only_arguments(case):
+    args = tuple(strided(arg) for arg in case.args)
+    out, pullback = pdl.vjp(case.fn, *case.args)
+    w, t = like(out), like(args, seed=2)
+    _, tangent = pdl.jvp(case.fn, case.args, t)
+    _, again = pdl.vjp(case.fn, *args)
+    assert_near(again(w), pullback(w), 1e-12)
+    assert_near(pdl.jvp(case.fn, args, t)[1], tangent, 1e-12)
+
+
+@all_cases
+def test_the_pullback_pickles(case):
+    out, pullback = pdl.vjp(case.fn, *case.args)
+    w = like(out)
+    again = pickle.loads(pickle.dumps(pullback))
+    for a, b in zip(again(w), pullback(w), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# --- any shapes -------------------------------------------------------------------------------------------
+
+SMOOTH = [f for f in BINARY if f not in (np.remainder, np.fmod, np.heaviside)]
+
+
+@pytest.mark.parametrize("f", SMOOTH, ids=name_of)
+@given(
+    shapes=arrays_of.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3, min_side=0),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=12)
+def test_broadcasting(f, shapes, seed):
+    rng = np.random.default_rng(seed)
+    a, b = shapes.input_shapes
+    left, right = rng.uniform(0.5, 1.0, a), rng.uniform(1.1, 2.0, b)
+    if rng.random() < 0.5 and f not in (np.power, np.float_power, np.copysign):
+        left, right = right, left
+    check_grads(f, (left, right), seed=rng)
+
+
+@pytest.mark.parametrize("f", REDUCTIONS, ids=name_of)
+@given(data=st.data())
+@settings(max_examples=12)
+def test_reduction_axes(f, data):
+    shape = data.draw(arrays_of.array_shapes(max_dims=4, max_side=3))
+    axis = data.draw(
+        st.none()
+        | st.integers(-len(shape), len(shape) - 1)
+        | arrays_of.valid_tuple_axes(len(shape), min_size=1)
+    )
+    keepdims = data.draw(st.booleans())
+    n = int(np.prod(shape))
+    x = np.random.default_rng(n).permutation(np.linspace(0.5, 2.0, n)).reshape(shape)
+    # the deviation of equal numbers has a kink
+    if f is np.std and all(shape[k] == 1 for k in np.atleast_1d(range(len(shape)) if axis is None else axis)):
+        f = np.var
+    check_grads(lambda a: f(a, axis=axis, keepdims=keepdims), (x,))
+
+
+@given(
+    shape=arrays_of.array_shapes(min_dims=1, max_dims=3, max_side=4),
+    data=st.data(),
+)
+@settings(max_examples=60)
+def test_indexing(shape, data):
+    index = data.draw(
+        arrays_of.basic_indices(shape, allow_newaxis=True)
+        | arrays_of.integer_array_indices(shape, result_shape=arrays_of.array_shapes(max_dims=2, max_side=3))
+        | arrays_of.arrays(bool, shape)
+    )
+    check_grads(lambda a: a[index] * a[index], (np.random.default_rng(3).standard_normal(shape),))
+
+
+# --- kinks ------------------------------------------------------------------------------------------------
+
+ZERO = np.zeros(3)
+
+
+def chain(x):
+    """Branches that are not defined where they are not taken."""
+    root = np.sqrt(np.where(x > 0, x, 0.0))
+    safe = np.where(x > 0, np.log(x) / x, 0.0)
+    return np.sum(np.where(x > 0, root, 0.0) + np.where(x > 0, 1 / x, x) + safe)
+
+
+KINKS = {  # {id: (function, point, gradient of the sum of its result)}
+    "abs": (np.abs, ZERO, ZERO),
+    "abs-complex": (np.abs, ZERO + 0j, ZERO + 0j),
+    "fabs": (np.fabs, ZERO, ZERO),
+    "hypot": (lambda x: np.hypot(x, ZERO), ZERO, ZERO),
+    "maximum-tie": (lambda x: np.maximum(x, ZERO), ZERO, ZERO + 0.5),
+    "maximum-tie-right": (lambda x: np.maximum(0.0, x), ZERO, ZERO + 0.5),
+    "maximum-same-array": (lambda x: np.maximum(x, x), ZERO, ZERO + 1),
+    "minimum-tie": (lambda x: np.minimum(x, ZERO), ZERO, ZERO + 0.5),
+    "fmax-tie": (lambda x: np.fmax(x, ZERO), ZERO, ZERO + 0.5),
+    "fmin-tie": (lambda x: np.fmin(x, ZERO), ZERO, ZERO + 0.5),
+    "fmax-nan": (lambda x: np.fmax(x, np.nan), np.ones(1), np.ones(1)),
+    "max-ties": (np.max, np.array([1.0, 2.0, 2.0]), np.array([0, 0.5, 0.5])),
+    "max-all-ties": (np.max, ZERO, ZERO + 1 / 3),
+    "max-ties-axis": (
+        lambda x: np.max(x, axis=1),
+        np.array([[1.0, 1.0], [0, 3]]),
+        np.array([[0.5, 0.5], [0, 1]]),
+    ),
+    "min-ties": (np.min, np.array([1.0, 1.0, 2.0]), np.array([0.5, 0.5, 0])),
+    "max-nan": (np.max, np.array([1.0, np.nan, 2.0]), np.array([0.0, 1.0, 0.0])),
+    "ptp-all-ties": (np.ptp, ZERO, ZERO),
+    "clip-at-bound": (lambda x: np.clip(x, 0.0, 1.0), np.array([0.0, 0.5, 1.0]), np.array([0.5, 1.0, 0.5])),
+    "clip-array-at-bound": (lambda x: np.clip(x, ZERO, None), ZERO, ZERO + 0.5),
+    "sqrt": (np.sqrt, ZERO[:1], ZERO[:1] + np.inf),
+    "cbrt": (np.cbrt, ZERO[:1], ZERO[:1] + np.inf),
+    "norm": (np.linalg.norm, ZERO, ZERO),
+    "norm-complex": (np.linalg.norm, ZERO + 0j, ZERO + 0j),
+    "norm-fro": (lambda x: np.linalg.norm(x, "fro"), np.zeros((2, 2)), np.zeros((2, 2))),
+    "norm-some-rows": (
+        lambda x: np.linalg.norm(x, axis=1),
+        np.array([[0.0, 0], [3, 4]]),
+        np.array([[0, 0], [0.6, 0.8]]),
+    ),
+    "norm-1": (lambda x: np.linalg.norm(x, 1), ZERO, ZERO),
+    "norm-3": (lambda x: np.linalg.norm(x, 3), ZERO, ZERO),
+    "norm-inf": (lambda x: np.linalg.norm(x, np.inf), ZERO, ZERO),
+    "vector_norm": (np.linalg.vector_norm, ZERO, ZERO),
+    "std-of-equals": (np.std, ZERO + 2, ZERO),
+    "var-of-equals": (np.var, ZERO + 2, ZERO),
+    "power-0": (lambda x: x**0, ZERO, ZERO),
+    "power-0.0": (lambda x: np.power(x, 0.0), ZERO, ZERO),
+    "power-zeros": (lambda x: x**ZERO, ZERO, ZERO),
+    "power-1": (lambda x: x**1, ZERO, ZERO + 1),
+    "power-2": (lambda x: x**2, ZERO, ZERO),
+    "power-array": (lambda x: x ** np.array([0.0, 1.0, 2.0]), ZERO, np.array([0.0, 1.0, 0.0])),
+    "power-half": (lambda x: x**0.5, ZERO[:1], ZERO[:1] + np.inf),
+    "power-negative-base": (lambda x: x**2.0, ZERO - 3, ZERO - 6),
+    "power-exponent": (lambda y: ZERO**y, ZERO + 2, ZERO),
+    "prod-zeros": (np.prod, np.array([0.0, 2.0, 3.0]), np.array([6.0, 0.0, 0.0])),
+    "prod-two-zeros": (np.prod, np.array([0.0, 0.0, 3.0]), ZERO),
+    "sinc": (np.sinc, ZERO, ZERO),
+    "logaddexp-tie": (lambda x: np.logaddexp(x, ZERO), ZERO, ZERO + 0.5),
+    "logaddexp-minus-infinity": (lambda x: np.logaddexp(x, -np.inf), ZERO, ZERO + 1),
+    "logaddexp-both-minus-infinity": (lambda x: np.logaddexp(x, -np.inf), ZERO - np.inf, ZERO + 0.5),
+    "logaddexp2-both-infinity": (lambda x: np.logaddexp2(x, np.inf), ZERO + np.inf, ZERO + 0.5),
+    "heaviside": (lambda x: np.heaviside(x, 0.5), ZERO, ZERO),
+    "where-sqrt": (lambda x: np.where(x > 0, np.sqrt(x), 0.0), np.array([0.0, 4.0]), np.array([0, 0.25])),
+    "where-log": (lambda x: np.where(x > 0, np.log(x), x), np.array([0.0, 4.0]), np.array([1, 0.25])),
+    "where-divide": (lambda x: np.where(x != 0, 1 / x, 2 * x), np.array([0.0, 2.0]), np.array([2, -0.25])),
+    "where-divide-both": (lambda x: np.where(x != 0, x / x, 1.0), np.array([0.0, 2.0]), np.array([0.0, 0.0])),
+    "where-chain": (chain, np.array([0.0, -1.0, 1.0]), np.array([1.0, 1.0, 0.5])),
+    "where-after-sum": (
+        lambda x: np.where(np.sum(x) > 0, np.sqrt(np.sum(x)), 0.0),
+        ZERO,
+        ZERO,
+    ),
+    "where-of-norm": (
+        lambda x: np.where(x[:, 0] > 0, np.sqrt(np.sum(x * x, axis=1)), 0.0),
+        np.array([[0.0, 0], [3, 4]]),
+        np.array([[0, 0], [0.6, 0.8]]),
+    ),
+    "select": (lambda x: np.select([x > 0], [np.log(x)], x), np.array([0.0, 2.0]), np.array([1, 0.5])),
+}
+
+
+@pytest.mark.filterwarnings("ignore:(divide by zero|invalid value):RuntimeWarning")
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+@pytest.mark.parametrize("name", KINKS)
+def test_kink(name, mode):
+    fn, x, expected = KINKS[name]
+    if mode == "reverse":
+        g = pdl.grad(lambda x: np.sum(np.real(fn(x))))(x)
+    else:
+        units = np.eye(x.size).reshape(-1, *x.shape)
+        columns = [np.sum(np.real(pdl.jvp(fn, (x,), (unit.astype(x.dtype),))[1])) for unit in units]
+        g = np.reshape(columns, x.shape)
+    np.testing.assert_allclose(g, expected, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+@pytest.mark.filterwarnings("ignore:(divide by zero|invalid value):RuntimeWarning")
+def test_second_derivatives_at_kinks(mode):
+    def hessian(fn, x):
+        return pdl.jacobian(pdl.grad(lambda x: np.sum(fn(x))), mode=mode)(x)
+
+    np.testing.assert_array_equal(hessian(lambda x: x**2, ZERO), 2 * np.eye(3))
+    np.testing.assert_array_equal(hessian(lambda x: x ** np.arange(3.0), ZERO), np.diag([0.0, 0, 2]))
+    np.testing.assert_array_equal(hessian(lambda x: np.abs(x) * x, ZERO), np.zeros((3, 3)))
+    np.testing.assert_array_equal(hessian(lambda x: np.maximum(x, 0) ** 2, ZERO - 1), np.zeros((3, 3)))
+    masked = hessian(lambda x: np.where(x > 0, np.sqrt(x), x * x), np.array([0.0, 4.0]))
+    np.testing.assert_array_equal(masked, np.diag([2, -1 / 32]))
+
+
+def test_python_floats_at_kinks():
+    assert pdl.grad(abs)(0.0) == 0.0
+    assert pdl.grad(lambda x: x**0)(0.0) == 0.0
+    assert pdl.grad(lambda x: x**2)(0.0) == 0.0
+    assert pdl.grad(lambda x: x**1)(0.0) == 1.0
+    assert pdl.grad(lambda x: x**3)(-2.0) == 12.0
+    assert pdl.grad(lambda x: max(x, 0.0))(-1.0) == 0.0
+
+
+# --- constants and refusals -------------------------------------------------------------------------------
+
+V = np.array([1.5, -0.5, 2.0])
+OF_ONE = """
+    logical_not isfinite isinf isnan signbit isneginf isposinf all any isreal iscomplex isrealobj
+    iscomplexobj sign floor ceil trunc rint round around fix spacing argmax argmin nanargmax nanargmin
+    argsort argwhere nonzero flatnonzero count_nonzero shape ndim size min_scalar_type common_type
+    zeros_like ones_like array_repr array_str array2string
+"""
+OF_TWO = """
+    less less_equal equal not_equal greater greater_equal floor_divide logical_and logical_or logical_xor
+    isclose allclose array_equal array_equiv isin shares_memory may_share_memory result_type
+"""
+CONSTANTS = {
+    **{getattr(np, name): (V,) for name in OF_ONE.split()},
+    **{getattr(np, name): (V, V) for name in OF_TWO.split()},
+    np.lexsort: ((V, V),),
+    np.argpartition: (V, 1),
+    np.searchsorted: (np.sort(V), V),
+    np.digitize: (V, np.sort(V)),
+}
+
+
+@pytest.mark.parametrize("f", CONSTANTS, ids=name_of)
+def test_a_constant_function_returns_plain_values(f):
+    args = CONSTANTS[f]
+    assert kind(f) == "constant"
+    expected = f(*args)
+    active = tuple(arg for arg in args if not isinstance(arg, int))
+    fixed = args[len(active) :]
+    seen = []
+
+    def fn(*duals):
+        seen.append(f(*duals, *fixed))
+        return np.sum(flatten(duals)[0][0])
+
+    pdl.vjp(fn, *active)
+    pdl.jvp(fn, active, like(active))
+    assert len(seen) == 2
+    for out in seen:
+        assert not any(isinstance(leaf, Dual) for leaf in flatten(out)[0])
+        for a, b in zip(flatten(out)[0], flatten(expected)[0], strict=True):
+            assert type(a) is type(b)
+            if f is not np.shares_memory and f is not np.may_share_memory:
+                np.testing.assert_array_equal(a, b)
+
+
+def test_comparison_operators_and_casts_look_at_the_value():
+    def fn(x):
+        assert x[0] > x[1]
+        assert (x >= 1.5).tolist() == [True, False, True]
+        assert int(x[2]) == 2
+        assert bool(x[0])
+        assert (x // 1).tolist() == [1.0, -1.0, 2.0]
+        return x[0]
+
+    np.testing.assert_array_equal(pdl.grad(fn)(V), [1, 0, 0])
+
+
+REFUSED = sorted((f for f, rule in RULES.items() if rule.kind == "refused"), key=name_of)
+
+
+@pytest.mark.parametrize("f", REFUSED, ids=name_of)
+def test_a_refused_function_says_why_and_what_to_do(f):
+    def fn(x):
+        if isinstance(f, np.ufunc):
+            return x.__array_ufunc__(f, "__call__", *[x] * f.nin)
+        return x.__array_function__(f, (Dual,), (x,), {})  # as NumPy calls it
+
+    with pytest.raises(NotDifferentiableError) as caught:
+        pdl.grad(fn)(V)
+    message = str(caught.value)
+    assert name_of(f) in message
+    assert RULES[f].reason in message
+    assert "test_rules.py" in message  # the user's line
+    cures = ("write", "use", "build", "save", "pass", "take", "compute", "instead", "select", "give")
+    assert any(word in message.lower() for word in cures)
+
+
+USES = {
+    "sum-where": (lambda x: np.sum(x, where=x > 0), "where="),
+    "sum-initial": (lambda x: np.sum(x, initial=x[0]), "initial"),
+    "var-where": (lambda x: np.var(x, where=x > 0), "where="),
+    "sum-out": (lambda x: np.sum(x, out=np.zeros(())), "out="),
+    "dot-out": (lambda x: np.dot(x, x, out=np.zeros(())), "out="),
+    "clip-out": (lambda x: np.clip(x, 0.0, 1.0, out=np.zeros(3)), "out="),
+    "cumprod-out": (lambda x: np.cumprod(x, 0, None, np.zeros(3)), "out="),
+    "add-out": (lambda x: np.add(x, 1, out=np.zeros(3)), "out="),
+    "add-where": (lambda x: np.add(x, 1, where=x > 0), "where="),
+    "add-accumulate": (lambda x: np.add.accumulate(x), "accumulate"),
+    "reshape-order-A": (lambda x: np.reshape(x, (1, 3), order="A"), "order"),
+    "ravel-order-K": (lambda x: np.ravel(x, order="K"), "order"),
+    "nan_to_num-in-place": (lambda x: np.nan_to_num(x, copy=False), "copy"),
+    "pad-mean": (lambda x: np.pad(x, 1, mode="mean"), "mean"),
+    "copyto": (lambda x: np.copyto(np.zeros(3), x), "np.where"),
+    "put": (lambda x: np.put(x, [0], 1.0), "np.where"),
+    "setitem": (lambda x: operator.setitem(x, 0, 1.0), "np.where"),
+    "partition-method": (lambda x: x.partition(1), "np.partition"),
+    "sort-method": (lambda x: x.sort(), "np.sort"),
+    "save": (lambda x: np.save("nowhere", x), "stop_gradient"),
+    "no-rule": (lambda x: np.frompyfunc(lambda a: a, 1, 1)(x), "paradual.rules"),
+    "where-condition": (lambda x: np.where(x, x, x), "condition"),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_a_use_without_a_derivative_is_refused(name):
+    fn, match = USES[name]
+    with pytest.raises(NotDifferentiableError, match=match):
+        pdl.grad(lambda x: np.sum(fn(x)))(V)
