@@ -180,7 +180,9 @@ def dispatch(function: Any, operands: Any, args: tuple[Any, ...]) -> Any:
 def cast(x: Any, dtype: Any) -> Any:
     """``x.astype(dtype)`` as a function that dispatches (NumPy has np.astype since 2.1)."""
     out = dispatch(cast, [x], (x, dtype))
-    return x.astype(dtype) if out is NotImplemented else out
+    if out is not NotImplemented:
+        return out
+    return x.astype(dtype) if hasattr(x, "astype") else dtype.type(x)  # a Python number has none
 
 
 def item(values: tuple[Any, ...], index: int) -> Any:

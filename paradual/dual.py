@@ -22,6 +22,7 @@ from paradual.errors import (
     ParadualValueError,
     user_line,
 )
+from paradual.held import hold
 from paradual.rules import registry
 from paradual.rules.registry import RULES, Rule, bind, kept, name_of
 from paradual.tape import ACTIVE, Home, Tape, add_leaf
@@ -139,6 +140,8 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
         if x.home is not home:
             return call(f, (x, y), {}, compute)
         a, i = x.value, x.place
+    elif x.__class__ is list or x.__class__ is tuple:
+        a = np.asarray(x)
     if y.__class__ is Dual:
         if y.home is not home:
             return call(f, (x, y), {}, compute)
@@ -151,9 +154,11 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
     env = (a, b, value)
     edges: Any
     if i is None:
-        edges = ((j, 1, rule.pickers[1](env)),)
+        keep = rule.pickers[1](env)
+        edges = ((j, 1, _held(tape, keep, (a,)) if keep and type(a) is np.ndarray else keep),)
     elif j is None:
-        edges = ((i, 0, rule.pickers[0](env)),)
+        keep = rule.pickers[0](env)
+        edges = ((i, 0, _held(tape, keep, (b,)) if keep and type(b) is np.ndarray else keep),)
     else:
         edges = ((i, 0, rule.pickers[0](env)), (j, 1, rule.pickers[1](env)))
     out = _new(Dual)
@@ -162,6 +167,19 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
     out.place = len(records)
     records.append((f, form_of(value), edges))
     return out
+
+
+def _held(tape: Tape, keep: tuple[Any, ...], plain: Any) -> tuple[Any, ...]:
+    """What a pullback keeps, safe from the owner of plain arrays who may write to them."""
+    theirs = {id(array) for array in plain if type(array) is np.ndarray}
+    return tuple(
+        hold(tape, part)
+        if id(part) in theirs
+        else [hold(tape, p) if id(p) in theirs else p for p in part]
+        if type(part) is list
+        else part
+        for part in keep
+    )
 
 
 def getitem(x: Dual, index: Any) -> Any:
@@ -185,13 +203,22 @@ def getitem(x: Dual, index: Any) -> Any:
 
 def lower_index(index: Any) -> Any:
     """An index without duals: an index is discrete, so it is a constant."""
-    if isinstance(index, tuple):
-        return tuple(lower_index(part) for part in index)
-    if isinstance(index, list):
-        return np.asarray([lower_index(part) for part in index], dtype=None if index else int)
-    if isinstance(index, np.ndarray):
-        return index.copy()  # the tape keeps it, and its owner may write to it
-    return primal(index)
+    return tuple(_lower_part(part) for part in index) if isinstance(index, tuple) else _lower_part(index)
+
+
+def _lower_part(part: Any) -> Any:
+    if part is None or part is Ellipsis or isinstance(part, int | slice | np.generic):
+        return part
+    if isinstance(part, list | tuple):
+        return np.asarray([_lower_part(p) for p in part], dtype=None if part else int)
+    if part.__class__ is Dual:
+        part = primal(part)
+        if np.asarray(part).dtype.kind not in "iub":
+            raise ParadualTypeError(
+                f"a value that is being differentiated cannot be an index{user_line()}: an index is an "
+                "integer and carries no derivative. Write x[int(i)], or x[i.astype(int)]"
+            )
+    return np.array(part)  # a copy: the tape keeps it, and its owner may write to it
 
 
 # --- the general case -----------------------------------------------------------------------------
@@ -225,14 +252,18 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     if rule.kind == "constant":
         return f(*_strip(args), **_strip(kwargs))
     if rule.kind == "composed":
+        _check_out(rule, bind(rule, args, kwargs))
         assert rule.push is not None
         return rule.push(*args, **kwargs)
+    if isinstance(f, np.ufunc):
+        args = tuple(np.asarray(a) if isinstance(a, list | tuple) else a for a in args)
     bound = bind(rule, args, kwargs)
     tape = innermost(bound.values())
     if tape is None:  # only constants left, as in a nested call
         return (compute or f)(*args, **kwargs)
     _check_use(rule, bound)
     operands = list(duals_in(bound.values()))
+    plain = [v for v in _flat(bound.values()) if type(v) is np.ndarray]
     places: dict[str, Any] = {}  # {array parameter: place, or list of places; None if constant}
     for name in rule.arrays:
         if name in bound:
@@ -245,7 +276,7 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     if tape.records is None:
         result = _push(tape, rule, bound, places, out, args, kwargs)
     else:
-        result = _record(tape, rule, bound, places, out)
+        result = _record(tape, rule, bound, places, out, plain)
     owner = memory(primal(out))
     if owner is not None:
         for dual in operands:
@@ -254,21 +285,21 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     return result
 
 
-def _record(tape: Tape, rule: Rule, bound: Any, places: Any, out: Any) -> Any:
+def _record(tape: Tape, rule: Rule, bound: Any, places: Any, out: Any, plain: list[Any]) -> Any:
     records = tape.records
     assert records is not None
     edges: tuple[Any, ...]
     if rule.joint:
         operands = tuple(places.get(n) for n in rule.arrays)
         needed = tuple(place is not None for place in operands)
-        edges = ((operands, 0, kept(rule.keeps[0], bound, out, needed)),)
+        edges = ((operands, 0, _held(tape, kept(rule.keeps[0], bound, out, needed), plain)),)
     else:
         found = []
         for k, name in enumerate(rule.arrays):
             place = places.get(name)
             if place is not None:
                 active = tuple(p is not None for p in place) if isinstance(place, tuple) else None
-                found.append((place, k, kept(rule.keeps[k], bound, out, active)))
+                found.append((place, k, _held(tape, kept(rule.keeps[k], bound, out, active), plain)))
         edges = tuple(found)
     tape.masks = tape.masks or rule.masks
     if not isinstance(out, tuple):
@@ -334,6 +365,14 @@ def duals_in(values: Any) -> Iterator[Dual]:
             yield from duals_in(value.values())
 
 
+def _flat(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _flat(value)
+        else:
+            yield value
+
+
 def innermost(values: Any) -> Tape | None:
     """The tape of the innermost differentiation among some operands; None if there is no dual."""
     tapes = ACTIVE.get()
@@ -393,6 +432,15 @@ def _check_use(rule: Rule, bound: dict[str, Any]) -> None:
                 f"{name_of(rule.function)} is not differentiated with respect to its argument "
                 f"{name!r}{user_line()}: pass paradual.stop_gradient({name}) if it is constant"
             )
+    if bound.get("order") in ("A", "K") and rule.function in (np.reshape, np.ravel):
+        raise NotDifferentiableError(
+            f"{name_of(rule.function)} with order={bound['order']!r}{user_line()}: the order of the elements "
+            "depends on the memory layout, which derivatives need not share. Use order='C' or 'F'"
+        )
+    _check_out(rule, bound)
+
+
+def _check_out(rule: Rule, bound: dict[str, Any]) -> None:
     out = bound.get("out")
     if out is not None and "out" in bound and out is not np._NoValue:
         raise NotDifferentiableError(
@@ -464,12 +512,20 @@ def assign(target: Any, result: Any) -> Any:
         )
     if result.dtype != target.dtype:
         result = result.astype(target.dtype)
+    result = _as_buffer(result)
     if result.__class__ is not Dual:
         target.value = result
         target.home, target.place = _constant_slot(target, result)
     else:
         target.value, target.home, target.place = result.value, result.home, result.place
     return target
+
+
+def _as_buffer(result: Any) -> Any:
+    """NumPy turns 0-d results into scalars; what is written into a 0-d array is one still."""
+    if result.__class__ is Dual:
+        return Dual(_as_buffer(result.value), result.home, result.place)
+    return result if is_buffer(result) else np.asarray(result)
 
 
 def _constant_slot(target: Dual, value: Any) -> tuple[Home, Any]:

@@ -415,6 +415,11 @@ class Operators(Dual):
     def clip(self, min: Any = None, max: Any = None, **kwargs: Any) -> Any:
         return np.clip(self, min, max, **kwargs)
 
+    def partition(self, *args: Any, **kwargs: Any) -> None:
+        raise NotDifferentiableError(
+            f"x.partition() writes in place{user_line()}: write x = np.partition(x, k)"
+        )
+
     def dot(self, b: Any) -> Any:
         return np.dot(self, b)
 
@@ -444,7 +449,7 @@ def _method(name: str) -> Any:
 
 _SAME_AS_FUNCTION = (
     "all any argmax argmin argpartition argsort choose cumprod cumsum diagonal max mean min "
-    "nonzero partition prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
+    "nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 )
 
 for _name in _SAME_AS_FUNCTION.split():

@@ -251,7 +251,7 @@ class Writer:
         self.token = token
         self.graph: dict[Key, Any] = {}
         self.results: dict[str, dict[Key, Any]] = {}  # {name of a collection: its tasks}
-        self.owner = {k: name for name, layer in program.given.layers.items() for k in layer.keys()}
+        self.owner = {k: name for name, layer in program.given.layers.items() for k in layer}
         self.used: set[str] = set()  # layers of the user's graph
         self.fused = {k: node for k, node in program.nodes.items() if k not in self.owner}
 

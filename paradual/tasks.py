@@ -16,10 +16,13 @@ from contextvars import Context, ContextVar, copy_context
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from paradual.errors import InternalError, ParadualValueError
 from paradual.jobs import branch, reverse_plan, successor
+from paradual.rules.careful import backward_masked
 from paradual.tape import ACTIVE, INPUT, Cotangents, Job, Slot, Tape, history
-from paradual.work import route, sweep
+from paradual.work import has_nan, route, sweep
 
 EXECUTORS = ("inline", "threads")
 _EXECUTOR: ContextVar[Any] = ContextVar("paradual.executor", default="threads")
@@ -289,6 +292,8 @@ def reverse(
     except ValueError as error:
         raise InternalError(f"the recorded jobs are not in order: {error}") from None
     # {job: {consumer: contributions}}: looked up in the plan's order, whenever they arrived
+    masks = any(tape.masks for tape in tapes.values())
+    consume = consume and not masks
     arrived: dict[Job, dict[Any, list[tuple[int, Any]]]] = {job: {} for job in tapes}
     for job, contributions in route(seeds).items():
         if job not in tapes:
@@ -319,6 +324,22 @@ def reverse(
         for _, g in parts[1:]:
             total = total + g
         found[slot] = total
+    return _reverse_masked(tapes, list(plan), seeds) if masks and has_nan(found) else found
+
+
+def _reverse_masked(tapes: dict[Job, Tape], order: list[Job], seeds: list[tuple[Slot, Any]]) -> Cotangents:
+    """`reverse` once more, one job after the other, with the entries that np.where let through."""
+    inbox: dict[Job, list[tuple[int, Any, Any]]] = {job: [] for job in tapes}
+    found: Cotangents = {}
+    for (job, index), g in seeds:
+        inbox[job].append((index, g, True))
+    with np.errstate(all="ignore"):
+        for job in order:
+            for slot, (g, mask) in backward_masked(tapes[job], inbox.pop(job)).items():
+                if slot[0] in inbox:
+                    inbox[slot[0]].append((slot[1], g, mask))
+                else:
+                    found[slot] = g if slot not in found else found[slot] + g
     return found
 
 

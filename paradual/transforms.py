@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import form_of, is_buffer, is_complex, shape_of, zeros
-from paradual.dual import Dual, primal
+from paradual.dual import Dual, position, primal
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.graphs import LazyPullback, is_lazy, lazy_jvp, lazy_value_and_grad
+from paradual.held import can_change
 from paradual.jobs import ROOT
 from paradual.rules.registry import fit_tangent
-from paradual.tape import INPUT, Slot, Tape, add_leaf
+from paradual.tape import ACTIVE, INPUT, Slot, Tape, add_leaf
 from paradual.tasks import reverse
 from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, paths, unflatten
 from paradual.work import run
@@ -98,7 +99,7 @@ def _evaluate(fn: Function, primals: tuple[Any, ...]) -> tuple[Any, Pullback]:
         if not isinstance(leaf, float | Dual) and not (type(leaf) is np.ndarray and leaf.dtype.kind in "fc"):
             check_input(leaf, _where(primals, k))
         form = form_of(leaf)
-        duals.append(Dual(leaf, tape.home, add_leaf(tape, (INPUT, k), form)))
+        duals.append(Dual(_own(leaf), tape.home, add_leaf(tape, (INPUT, k), form)))
         inputs.append((form, _like(leaf)))
     out, last = run(tape, fn, *unflatten(structure, duals))
     results, out_structure = flatten(out)
@@ -109,11 +110,20 @@ def _evaluate(fn: Function, primals: tuple[Any, ...]) -> tuple[Any, Pullback]:
             slots.append((leaf.home[1], leaf.place))
             values.append(leaf.value)
         else:
+            if leaf.__class__ is Dual:
+                position(leaf, ACTIVE.get())  # of another differentiation in progress, or a leaked one
             slots.append(None)
             values.append(leaf)
     forms = tuple(form_of(v) if is_array(v) else None for v in values)
     pullback = Pullback(last, tuple(slots), forms, out_structure, tuple(inputs), structure)
     return unflatten(out_structure, values), pullback
+
+
+def _own(leaf: Any) -> Any:
+    """An input that the caller's `x += 1` or `x[:] = 0` does not change."""
+    if leaf.__class__ is Dual:
+        return leaf.__copy__()
+    return leaf.copy() if is_buffer(leaf) and can_change(leaf) else leaf
 
 
 def _like(leaf: Any) -> Any:
@@ -165,10 +175,10 @@ def vjp(fn: Function, *primals: Any) -> tuple[Any, Any]:
     if is_lazy(primals):
         out = fn(*primals)
         return out, LazyPullback(out, primals)
-    # The pullback may be called much later: what the caller writes into the primals must not reach it.
-    leaves, structure = flatten(primals)
-    owned = [leaf.copy() if is_buffer(leaf) and leaf.flags.writeable else leaf for leaf in leaves]
-    return _evaluate(fn, unflatten(structure, owned))
+    out, pullback = _evaluate(fn, primals)
+    # what the caller does with the result must not reach what the tape has kept
+    leaves, structure = flatten(out)
+    return unflatten(structure, [leaf.copy() if is_buffer(leaf) else _own(leaf) for leaf in leaves]), pullback
 
 
 def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
@@ -269,7 +279,10 @@ def positions(argnums: Argnums, n: int) -> list[int]:
                 f"argnums={argnums} asks for argument {k}, but the function was called with {n} "
                 "positional arguments"
             )
-    return [k % n for k in numbers]
+    found = [k % n for k in numbers]
+    if len(set(found)) < len(found):
+        raise ParadualValueError(f"argnums={argnums} names an argument twice")
+    return found
 
 
 def _check_loss(value: Any) -> None:
@@ -346,7 +359,7 @@ def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     for k, (leaf, t) in enumerate(zip(leaves, directions, strict=True)):
         check_input(leaf, _where(primals, k))
         t = check_cotangent(t, form_of(leaf), f" (a tangent) of {_where(primals, k)}")
-        duals.append(Dual(leaf, tape.home, t))
+        duals.append(Dual(_own(leaf), tape.home, t))
     out, _ = run(tape, fn, *unflatten(structure, duals))
     results, out_structure = flatten(out)
     values, tangent_out = [], []
@@ -355,6 +368,8 @@ def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
             values.append(leaf.value)
             tangent_out.append(fit_tangent(leaf.place, leaf.value))
         else:
+            if leaf.__class__ is Dual:
+                position(leaf, ACTIVE.get())
             values.append(leaf)
             tangent_out.append(zeros(form_of(leaf), leaf) if is_array(leaf) else leaf)
     return unflatten(out_structure, values), unflatten(out_structure, tangent_out)

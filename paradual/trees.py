@@ -126,7 +126,7 @@ def finish(g: Any, form: Any, like: Any) -> Any:
     elif form not in PYTHON_SCALARS:
         g = fit(g, form)
     if hasattr(g, "place"):
-        return g
+        return g + 0j if form is complex and g.dtype.kind != "c" else g
     if form in PYTHON_SCALARS:
         return form(g) if isinstance(g, np.generic | np.ndarray | int | float | complex) else g
     if is_buffer(like):

@@ -9,7 +9,7 @@ import numpy as np
 import optree
 
 from paradual.arrays import add, settle, settle_owned
-from paradual.dual import Dual, import_dual
+from paradual.dual import Dual, import_dual, primal
 from paradual.held import check_held
 from paradual.rules.careful import backward_masked
 from paradual.rules.registry import pull, target_form
@@ -67,8 +67,9 @@ def sweep(tape: Tape, seeds: Iterable[Contribution], own: bool = False, consume:
     consume = consume and not tape.masks
     with np.errstate(all="ignore"):  # an infinite slope is an answer, not an accident
         found = backward(tape, seeds, pull, settle_owned if own else settle, consume)
-        if tape.masks and any(_has_nan(g) for g in found.values()):
-            found = backward_masked(tape, seeds)
+        if tape.masks and has_nan(found):
+            masked = backward_masked(tape, [(index, g, True) for index, g in seeds])
+            found = {slot: g for slot, (g, _) in masked.items()}
     return found
 
 
@@ -89,10 +90,9 @@ def accumulate(tape: Tape, seeds: Iterable[Contribution]) -> list[Contribution]:
     return [(index, total[0]) for index, total in sums.items()]
 
 
-def _has_nan(g: Any) -> bool:
-    while hasattr(g, "place"):
-        g = g.value
-    return bool(np.isnan(g).any())
+def has_nan(found: Cotangents) -> bool:
+    """Whether any cotangent has a NaN in it."""
+    return any(bool(np.isnan(primal(g)).any()) for g in found.values())
 
 
 def route(found: Iterable[tuple[Slot, Any]]) -> dict[Job, list[Contribution]]:

@@ -16,17 +16,30 @@ import numpy as np
 
 from paradual.arrays import Item, Scatter, add, complete, fit, scatter_add, shape_of
 from paradual.rules.registry import RULES, target_form
-from paradual.tape import Cotangents, Tape
+from paradual.tape import Slot, Tape
 
 
-def backward_masked(tape: Tape, seeds: Iterable[tuple[int, Any]]) -> Cotangents:
-    """`paradual.tape.backward`, with the entries that were reached; see the module's docstring."""
+def backward_masked(tape: Tape, seeds: Iterable[tuple[int, Any, Any]]) -> dict[Slot, tuple[Any, Any]]:
+    """`paradual.tape.backward`, with the entries that were reached; see the module's docstring.
+
+    Parameters
+    ----------
+    tape : Tape
+        What a job recorded.
+    seeds : iterable of (int, array, array)
+        Contributions to its slots, and which of their entries were reached (True for all).
+
+    Returns
+    -------
+    dict
+        ``{foreign slot: (cotangent, reached)}``.
+    """
     records = tape.records
     assert records is not None
     cotangents: list[Any] = [None] * len(records)
     reached: dict[int, Any] = {}  # {index: bool array, or True for everywhere}
     owned: set[int] = set()
-    found: Cotangents = {}
+    found: dict[Slot, tuple[Any, Any]] = {}
 
     def give(index: int, c: Any, mask: Any) -> None:
         form = target_form(records[index])
@@ -45,8 +58,8 @@ def backward_masked(tape: Tape, seeds: Iterable[tuple[int, Any]]) -> Cotangents:
             reached[index] = True if mask is True or before is True else before | mask
         add(cotangents, owned, index, c, form)
 
-    for index, g in seeds:
-        give(index, g, True)
+    for index, g, mask in seeds:
+        give(index, g, mask)
     for index in range(len(records) - 1, -1, -1):
         g = cotangents[index]
         if g is None:
@@ -61,7 +74,7 @@ def backward_masked(tape: Tape, seeds: Iterable[tuple[int, Any]]) -> Cotangents:
         f, form, edges = record
         g = complete(g, form)
         if f is None:
-            found[edges] = g
+            found[edges] = g, mask
             continue
         rule = RULES[f]
         for operand, k, keep in edges:
@@ -71,7 +84,8 @@ def backward_masked(tape: Tape, seeds: Iterable[tuple[int, Any]]) -> Cotangents:
             c = rule.pulls[k](g, *keep)
             m: Any = True
             if rule.kind == "linear" and mask is not True:
-                m = rule.pulls[k](mask * 1.0, *keep)
+                # uneven weights, so that a transpose with terms of both signs does not cancel them
+                m = rule.pulls[k](mask * np.random.default_rng(0).uniform(0.5, 1.5, shape_of(g)), *keep)
             elif rule.masks:
                 m = rule.pulls[k](np.ones(shape_of(g)), *keep)
             if isinstance(operand, int):

@@ -267,7 +267,9 @@ def general(
 
 def composed(f: Function, definition: Function) -> None:
     """Define the derivative of a function by writing it in functions that have rules."""
-    RULES[f] = Rule("composed", f, push=definition)
+    parameters = inspect.signature(definition).parameters.values()
+    names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    RULES[f] = Rule("composed", f, names, push=definition)
 
 
 def constant(*functions: Function) -> None:
@@ -364,7 +366,7 @@ def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int,
         else:
             c = rule.pulls[k](g, *keep)
         # what `fit` and `add` do with a small array of the right form that comes first
-        if type(c) is np.ndarray and target is not float and target[0] == c.shape and target[1] == c.dtype:
+        if type(c) is np.ndarray and type(target) is tuple and target[0] == c.shape and target[1] == c.dtype:
             if cotangents[operand] is None:
                 cotangents[operand] = c
                 if product:
@@ -401,6 +403,8 @@ def fit_tangent(t: Any, out: Any) -> Any:
         t = np.broadcast_to(t, shape)
     if is_complex(t) and not is_complex(out):
         t = np.real(t)
+    if is_complex(out) and not is_complex(t):
+        t = t + 0j  # a Python number has no dtype to be cast to
     dtype = getattr(out, "dtype", None)
     return t if dtype is None or getattr(t, "dtype", dtype) == dtype else t.astype(dtype)
 
