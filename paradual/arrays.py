@@ -328,10 +328,11 @@ def add_product(
     first = partial(*[part[:1] if type(part) is np.ndarray else part for part in flat])
     if getattr(first, "dtype", g.dtype) != g.dtype:
         return False
+    result = np.empty_like(g)  # costs nothing until it is written to
     if total is not None and index in owned:
         result = total
-    else:
-        result = g if reuse else np.empty_like(g)
+    elif reuse:
+        result = g
     flat_g, flat_result = g.reshape(-1), result.reshape(-1)
     flat_total = None if total is None else total.reshape(-1)
     scratch = np.empty(BLOCK, g.dtype)

@@ -17,16 +17,16 @@ from paradual.dual import (
     FLOATS,
     NUMBERS,
     Dual,
-    assign,
     binary,
     call,
     getitem,
     primal,
     scalar,
-    ufunc_call,
     unary,
 )
 from paradual.errors import NotDifferentiableError, ParadualTypeError, user_line
+from paradual.inplace import assign
+from paradual.rules.registry import name_of
 from paradual.tape import ACTIVE
 
 _new = Dual.__new__
@@ -428,6 +428,32 @@ class Operators(Dual):
 
     def tobytes(self, *args: Any) -> Any:
         raise ParadualTypeError(_CAST.format("bytes", user_line()))
+
+
+def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A ufunc with keyword arguments, or one of its methods."""
+    out = kwargs.pop("out", None)
+    if out is not None and any(part is not None for part in out):
+        target = out[0]
+        if method == "__call__" and len(out) == 1 and target.__class__ is Dual:
+            return assign(target, ufunc(*inputs, **kwargs))
+        raise NotDifferentiableError(
+            f"{name_of(ufunc)} with out= (or an augmented assignment like a += x) into a plain array"
+            f"{user_line()}: the array cannot hold a derivative. Write a = a + x"
+        )
+    if kwargs.get("where", True) is True:
+        kwargs.pop("where", None)
+    if method == "__call__":
+        return call(ufunc, inputs, kwargs)
+    if method == "reduce" and ufunc in REDUCTIONS:
+        axis = kwargs.pop("axis", 0)
+        return REDUCTIONS[ufunc](*inputs, axis=axis, **kwargs)
+    raise NotDifferentiableError(
+        f"{name_of(ufunc)}.{method}{user_line()} has no derivative rule: write it with NumPy functions"
+    )
+
+
+REDUCTIONS: dict[Any, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 
 
 def _one(args: tuple[Any, ...]) -> Any:
