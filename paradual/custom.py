@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import form_of, is_buffer, zeros
-from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, primal, record_step
+from paradual.arrays import form_of, is_buffer, memory, zeros
+from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, primal, record_step, relate
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError, user_line
 from paradual.rules.registry import RULES, Rule, fit_tangent
 from paradual.tape import ACTIVE, Slot, Tape, add_leaf, history
@@ -80,10 +80,25 @@ def checkpoint(fn: Function) -> Function:
         keep = (fn, kept, structure, tuple(used), (differentiation, segment), active, _sums(leaves, active))
         values = [leaf.value if on else None for leaf, on in zip(leaves, active, strict=True)]
         parts = record_step(tape, _recompute, values, ((places, 0, keep),))
-        results = [part if on else leaf for part, leaf, on in zip(parts, leaves, active, strict=True)]
+        _relate_all([*arguments, *leaves], parts)
+        same = {id(copied): leaf for copied, leaf in zip(given, arguments, strict=True)}
+        results = [
+            part if on else same.get(id(leaf), leaf)
+            for part, leaf, on in zip(parts, leaves, active, strict=True)
+        ]
         return unflatten(out_structure, results)
 
     return checkpointed
+
+
+def _relate_all(operands: Any, parts: Any) -> None:
+    """Remember which results of a step share memory with its operands."""
+    for part in parts:
+        owner = memory(primal(part)) if part.__class__ is Dual else None
+        if owner is not None:
+            for operand in operands:
+                if operand.__class__ is Dual and memory(primal(operand)) is owner:
+                    relate(operand, part)
 
 
 def _again(tape: Tape, fn: Function, arguments: Any, structure: Any) -> tuple[Any, Tape]:
@@ -225,6 +240,7 @@ class custom_vjp:
         else:
             tangents = _transposed_vjp(places, values, results, keep)
             parts = [_forward_dual(v, t, tape) for v, t in zip(results, tangents, strict=True)]
+        _relate_all(leaves, parts)
         return unflatten(out_structure, parts)
 
 
@@ -283,12 +299,15 @@ class custom_jvp:
             _check_closed(self, (out, t_out), tape)
             results, out_structure = flatten(out)
             parts = [_forward_dual(v, t, tape) for v, t in zip(results, flatten(t_out)[0], strict=True)]
+            _relate_all(leaves, parts)
             return unflatten(out_structure, parts)
         out = self.fn(*unflatten(structure, values))
         _check_closed(self, out, tape)
         results, out_structure = flatten(out)
         keep = (self.rule, tuple(values), structure, tuple(p is not None for p in places))
-        return unflatten(out_structure, record_step(tape, _custom_jvp, results, ((places, 0, keep),)))
+        parts = record_step(tape, _custom_jvp, results, ((places, 0, keep),))
+        _relate_all(leaves, parts)
+        return unflatten(out_structure, parts)
 
 
 def _name(f: Any) -> str:
@@ -310,13 +329,22 @@ def _lower_all(leaves: list[Any], tape: Tape) -> tuple[list[Any], tuple[Any, ...
     values, places = [], []
     for leaf in leaves:
         if leaf.__class__ is Dual and leaf.home[0] == tape.home[0]:
-            values.append(leaf.value)
+            values.append(_unwritable(leaf.value))
             direct = tape.records is None or leaf.home == tape.home
             places.append(leaf.place if direct else import_dual(leaf, tape))
         else:
-            values.append(leaf)
+            values.append(copy(leaf) if is_buffer(primal(leaf)) else leaf)  # its owner may write to it
             places.append(None)
     return values, tuple(places)
+
+
+def _unwritable(value: Any) -> Any:
+    """A value of the tape for the eyes of user code, which must not write into it."""
+    if type(value) is not np.ndarray:
+        return copy(value) if value.__class__ is Dual else value
+    view = value.view()
+    view.flags.writeable = False
+    return view
 
 
 def _check_closed(f: Any, tree: Any, tape: Tape) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
+from paradual.cluster import register
 from paradual.dual import Dual
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.rules.registry import fit_tangent
@@ -46,6 +47,7 @@ class Forward:
     forward: bool  # forward mode: the tangents of the sources follow the operands
 
     def __call__(self, *operands: Any) -> Any:
+        register()  # on the worker, which is asked for the size of the tape
         value, tape = self.record(*operands)
         return (value, tape) if self.keeps else value
 

@@ -122,7 +122,9 @@ def _unfuse(graph: HighLevelGraph) -> Any:
             continue
         for k, part in parts.items():
             known = nodes.get(k)
-            if known is None or k == key or (isinstance(known, Alias) and known.target == key):
+            # what a task does is worth more than another name of it; no name may lead back to itself
+            circular = k == key or (isinstance(known, Alias) and _leads_to(nodes, k, key))
+            if known is None or circular or (isinstance(known, Alias) and not isinstance(part, Alias)):
                 nodes[k] = (
                     Alias(k, part.target) if isinstance(part, Alias) else part.substitute(renamed, key=k)
                 )
@@ -130,6 +132,13 @@ def _unfuse(graph: HighLevelGraph) -> Any:
         if key != last:
             nodes[key] = Alias(key, last)
     return nodes
+
+
+def _leads_to(nodes: Graph, name: Key, key: Key) -> bool:
+    node = nodes.get(name)
+    while isinstance(node, Alias) and node.target != key:
+        node = nodes.get(node.target)
+    return isinstance(node, Alias)
 
 
 def _fused(node: Any) -> bool:
