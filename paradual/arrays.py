@@ -63,7 +63,9 @@ def form_of(value: Any) -> Form:
         return kind
     if kind in (int, bool):
         return float
-    return form_of(value.value) if hasattr(kind, "place") else (value.shape, value.dtype)
+    if hasattr(kind, "place"):
+        return form_of(value.value)
+    return (value.shape, value.dtype) if hasattr(kind, "dtype") else complex if kind is complex else float
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -299,7 +301,7 @@ def add_product(
     cotangents, owned, index : list, set, int
         As for `add`; the slot has the form of ``g``.
     g : ndarray
-        A cotangent, large and contiguous.
+        A cotangent, large, and contiguous or the same number everywhere.
     partial, keep : callable, tuple
         An elementwise derivative and what it is computed from.
     reuse : bool
@@ -328,21 +330,24 @@ def add_product(
     first = partial(*[part[:1] if type(part) is np.ndarray else part for part in flat])
     if getattr(first, "dtype", g.dtype) != g.dtype:
         return False
-    result = np.empty_like(g)  # costs nothing until it is written to
+    result = np.empty(g.shape, g.dtype)  # costs nothing until it is written to
+    uniform = not any(g.strides)  # the cotangent of a sum: one number, spread over an array
     if total is not None and index in owned:
         result = total
-    elif reuse:
+    elif reuse and not uniform:
         result = g
-    flat_g, flat_result = g.reshape(-1), result.reshape(-1)
+    flat_g, flat_result = None if uniform else g.reshape(-1), result.reshape(-1)
+    number = g[(0,) * g.ndim]
     flat_total = None if total is None else total.reshape(-1)
     scratch = np.empty(BLOCK, g.dtype)
     for start in range(0, g.size, BLOCK):
         block = slice(start, start + BLOCK)
         d = partial(*[part[block] if type(part) is np.ndarray else part for part in flat])
+        piece = number if flat_g is None else flat_g[block]
         if flat_total is None:
-            np.multiply(flat_g[block], d, out=flat_result[block])
+            np.multiply(piece, d, out=flat_result[block])
         else:
-            product = np.multiply(flat_g[block], d, out=scratch[: flat_g[block].size])
+            product = np.multiply(piece, d, out=scratch[: flat_result[block].size])
             np.add(flat_total[block], product, out=flat_result[block])
     cotangents[index] = result
     owned.add(index)

@@ -195,7 +195,7 @@ def getitem(x: Dual, index: Any) -> Any:
     out.home = x.home
     out.place = len(records)
     records.append((operator.getitem, form_of(value), ((x.place, 0, (index,)),)))
-    if is_buffer(value):
+    if is_buffer(value) and value.base is not None and memory(value) is memory(x.value):
         relate(x, out)
     return out
 

@@ -150,7 +150,8 @@ class Operators(Dual):
 
     def __pow__(self, other: Any) -> Any:
         a = self.value
-        if a.__class__ in FLOATS and other.__class__ in NUMBERS and (a > 0 or other in (1, 2, 3)):
+        # elsewhere the derivative may not exist, or overflow where the power does not
+        if a.__class__ in FLOATS and other.__class__ in NUMBERS and other >= 1 and (a > 0 or other in (1, 2)):
             out = scalar(a**other, self, other * a ** (other - 1), None, None)
             if out is not None:
                 return out

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
 from paradual.cluster import register
@@ -60,7 +61,7 @@ class Forward:
                 values[name] = lift(values[name], self.token, name, next(tangents) if self.forward else None)
         tape = Tape((self.token, job_of(self.key)), None if self.forward else [])
         try:
-            value, last = run(tape, self.node, values)
+            value, last = run(tape, call_node, self.node, values)
         except Exception as error:
             error.add_note(f"in the forward pass of the Dask task {self.key!r}")
             raise
@@ -68,6 +69,33 @@ class Forward:
         if self.fresh:
             value = _freshen(value, last, next(tangents, None), self.key)
         return value, last
+
+
+def call_node(node: Any, values: dict[Key, Any]) -> Any:
+    """Call a Dask task; a fused one task by task, for Dask would plan it anew on each call."""
+    if getattr(node, "func", None) is not _execute_subgraph or node.kwargs:
+        return node(values)
+    inner, out_key, in_keys, *operands = node.args
+    found = {key: _resolved(operand, values) for key, operand in zip(in_keys, operands, strict=True)}
+    stack = [out_key]
+    while stack:
+        key = stack[-1]
+        if key not in found:
+            missing = [d for d in inner[key].dependencies if d not in found]
+            if missing:
+                stack.extend(missing)
+                continue
+            found[key] = call_node(inner[key], {d: found[d] for d in inner[key].dependencies})
+        stack.pop()
+    return found[out_key]
+
+
+def _resolved(operand: Any, values: dict[Key, Any]) -> Any:
+    if isinstance(operand, TaskRef):
+        return values[operand.key]
+    if isinstance(operand, GraphNode):
+        return operand({d: values[d] for d in operand.dependencies})
+    return operand
 
 
 def laid_out(value: Any) -> Any:

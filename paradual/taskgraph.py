@@ -75,7 +75,32 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
         if used:
             active.add(key)
             uses[key] = used
+    _fuse_chains(nodes, uses, set(wanted))
     return Program(nodes, futures, uses, sources, given)
+
+
+def _fuse_chains(nodes: Graph, uses: dict[Key, list[Key]], keep: set[Key]) -> None:
+    """Make one job of jobs that follow each other: it then needs one tape and one reverse task.
+
+    A job joins its only user if that uses no other job.  Dask fuses a task only if its user has no other
+    dependency at all, as labels or a mask would be.
+    """
+    users: dict[Key, int] = {}
+    for node in nodes.values():
+        for key in node.dependencies:
+            users[key] = users.get(key, 0) + 1
+    chains: dict[Key, list[Key]] = {}  # {last job: the chain that ends with it}
+    for key in list(uses):
+        before = uses[key][0]
+        chains[key] = [key]
+        if len(uses[key]) == 1 and before in uses and users[before] == 1 and before not in keep:
+            chains[key] = [*chains.pop(before), key]
+            uses[key] = uses.pop(before)
+    for key, chain in chains.items():
+        if len(chain) > 1:
+            nodes[key] = GraphNode.fuse(*(nodes[k] for k in chain))
+            for k in chain[:-1]:
+                del nodes[k]
 
 
 def _name_futures(graph: HighLevelGraph) -> HighLevelGraph:
@@ -107,38 +132,46 @@ def _unfuse(graph: HighLevelGraph) -> Any:
     if not any(_fused(v) or _original(k, v) is not None for layer in layers for k, v in layer.items()):
         return graph
     nodes: Graph = convert_legacy_graph(ensure_dict(graph))
-    todo = list(nodes)
-    while todo:
-        key = todo.pop()
-        node: Any = nodes[key]
+    same: dict[Key, Key] = {}  # {name of a value: another name of it}
+    does: Graph = {}  # the tasks that are neither names, nor copies, nor fused
+
+    def name(key: Key) -> Key:
+        while key in same:
+            key = same[key]
+        return key
+
+    def unite(key: Key, other: Key) -> None:
+        key, other = name(key), name(other)
+        if key != other:
+            same[key] = other
+
+    def collect(key: Key, node: Any) -> None:
         original = _original(key, node)
-        parts: dict[Key, GraphNode]
-        if original is not None:
-            parts, last, renamed = {original: node.args[0]}, original, {}
+        if isinstance(node, Alias):
+            unite(key, node.target)
+        elif original is not None:
+            unite(key, original)
+            collect(original, node.args[0])
         elif _fused(node):
-            parts, last, names, *refs = node.args
-            renamed = {name: ref.key for name, ref in zip(names, refs, strict=True) if name != ref.key}
-        else:
-            continue
-        for k, part in parts.items():
-            known = nodes.get(k)
-            # what a task does is worth more than another name of it; no name may lead back to itself
-            circular = k == key or (isinstance(known, Alias) and _leads_to(nodes, k, key))
-            if known is None or circular or (isinstance(known, Alias) and not isinstance(part, Alias)):
-                nodes[k] = (
-                    Alias(k, part.target) if isinstance(part, Alias) else part.substitute(renamed, key=k)
-                )
-                todo.append(k)
-        if key != last:
-            nodes[key] = Alias(key, last)
+            parts, last, outside, *refs = node.args
+            unite(key, last)
+            for inner, ref in zip(outside, refs, strict=True):
+                unite(inner, ref.key)
+            for inner, part in parts.items():
+                collect(inner, part)
+        elif key not in does:
+            does[key] = node
+
+    for key, node in nodes.items():
+        collect(key, node)
+    home: dict[Key, Key] = {}  # {value: the key of the task that computes it}
+    for key in does:
+        home.setdefault(name(key), key)
+    for key in {**nodes, **dict.fromkeys(same), **does}:
+        at = home.get(name(key))
+        if at is not None:
+            nodes[key] = does[key].substitute({}, key=key) if at == key else Alias(key, at)
     return nodes
-
-
-def _leads_to(nodes: Graph, name: Key, key: Key) -> bool:
-    node = nodes.get(name)
-    while isinstance(node, Alias) and node.target != key:
-        node = nodes.get(node.target)
-    return isinstance(node, Alias)
 
 
 def _fused(node: Any) -> bool:
@@ -209,6 +242,19 @@ def dependencies_of(node: GraphNode) -> list[Key]:
     def visit(argument: Any) -> None:
         if isinstance(argument, TaskRef):
             found[argument.key] = None
+        elif getattr(argument, "func", None) is _execute_subgraph:
+            # its operands are in the order of their hashes: look at what the tasks within refer to
+            inner, last, names, *operands = argument.args
+            outside = dict(zip(names, operands, strict=True))
+            stack = [last]
+            seen = set()
+            while stack:
+                key = stack.pop()
+                if key in outside:
+                    visit(outside[key])
+                elif key in inner and key not in seen:
+                    seen.add(key)
+                    stack.extend(reversed(dependencies_of(inner[key])))
         elif isinstance(argument, Task):
             for inner in (*argument.args, *argument.kwargs.values()):
                 visit(inner)

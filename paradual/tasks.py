@@ -67,13 +67,14 @@ def _pool(pid: int) -> ThreadPoolExecutor:
 class Task:
     """A forked task; `result` joins it."""
 
-    __slots__ = ("_body", "_context", "_future", "_outcome", "_tapes", "name")
+    __slots__ = ("_body", "_context", "_error", "_future", "_outcome", "_tapes", "name")
 
     def __init__(self, fn: Callable[[], Any], name: Job = ()) -> None:
         before = ACTIVE.get()
         tapes = tuple(_fork(tape) for tape in before)
         self.name = name or tapes[-1].home[1]
         self._outcome: Any = None
+        self._error: BaseException | None = None
         self._tapes: tuple[Tape, ...] | None = None
 
         def body() -> tuple[Any, tuple[Tape, ...]]:
@@ -100,8 +101,9 @@ class Task:
         try:
             self._outcome, self._tapes = get()
         except Exception as error:
-            error.add_note(f"in the paradual task {self.name}")
-            raise
+            if self.name:
+                error.add_note(f"in the paradual task {self.name}")
+            self._error = error
 
     def cancel(self) -> None:
         """Drop the task if it has not begun."""
@@ -110,12 +112,13 @@ class Task:
 
     def settle(self) -> None:
         """Wait for the task; one that has not begun runs here, so that waiting never starves a pool."""
-        if self._tapes is not None:
-            return
-        if self._future is None or self._future.cancel():
-            self._run()
-        else:
-            self._finish(self._future.result)
+        if self._tapes is None and self._error is None:
+            if self._future is None or self._future.cancel():
+                self._run()
+            else:
+                self._finish(self._future.result)
+        if self._error is not None:
+            raise self._error
 
     def result(self) -> Any:
         """Join the task: wait for it and return what its function returned.
@@ -160,8 +163,13 @@ def _join(tasks: Sequence[Task]) -> None:
     ACTIVE.set(tuple(following))
 
 
-def _all(tasks: list[Task]) -> list[Any]:
+def _all(calls: Iterable[Callable[[], Any]]) -> list[Any]:
+    tasks: list[Task] = []
     try:
+        for call in calls:
+            tasks.append(Task(call).start())
+            if tasks[-1]._future is None:  # it has run here: if it failed, do not begin the next
+                tasks[-1].settle()
         for task in tasks:
             task.settle()
     except BaseException:
@@ -203,7 +211,7 @@ def par(*thunks: Callable[[], Any]) -> tuple[Any, ...]:
     >>> pdl.grad(f)(2.0)
     36.0
     """
-    return tuple(_all([Task(thunk).start() for thunk in thunks]))
+    return tuple(_all(thunks))
 
 
 def map(fn: Callable[..., Any], *iterables: Iterable[Any]) -> list[Any]:
@@ -226,7 +234,7 @@ def map(fn: Callable[..., Any], *iterables: Iterable[Any]) -> list[Any]:
     >>> map(lambda x, y: x + y, [1, 2], [10, 20])
     [11, 22]
     """
-    return _all([Task(_Call(fn, args, {})).start() for args in zip(*iterables, strict=False)])
+    return _all(_Call(fn, args, {}) for args in zip(*iterables, strict=False))
 
 
 def submit(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Task:

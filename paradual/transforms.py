@@ -89,7 +89,9 @@ class Pullback:
         return result
 
 
-def _evaluate(fn: Function, primals: tuple[Any, ...]) -> tuple[Any, Pullback]:
+def _evaluate(
+    fn: Function, primals: tuple[Any, ...], numbers: list[int] | None = None
+) -> tuple[Any, Pullback]:
     """Run a function on duals: its result, taken apart, and its pullback."""
     differentiation = _differentiation()
     tape = Tape((differentiation, ROOT), [])
@@ -97,7 +99,7 @@ def _evaluate(fn: Function, primals: tuple[Any, ...]) -> tuple[Any, Pullback]:
     duals, inputs = [], []
     for k, leaf in enumerate(leaves):
         if not isinstance(leaf, float | Dual) and not (type(leaf) is np.ndarray and leaf.dtype.kind in "fc"):
-            check_input(leaf, _where(primals, k))
+            check_input(leaf, _where(primals, k, numbers))
         form = form_of(leaf)
         duals.append(Dual(_own(leaf), tape.home, add_leaf(tape, (INPUT, k), form)))
         inputs.append((form, _like(leaf)))
@@ -126,14 +128,23 @@ def _own(leaf: Any) -> Any:
     return leaf.copy() if is_buffer(leaf) and can_change(leaf) else leaf
 
 
+def _fresh(t: Any) -> Any:
+    """A tangent that the user may write to: neither a view nor what was given."""
+    return t.copy() if is_buffer(t) else t
+
+
 def _like(leaf: Any) -> Any:
     """Something small that says on which device the zeros of an input belong."""
     leaf = primal(leaf)
     return leaf[:0].copy() if is_buffer(leaf) and leaf.ndim else leaf
 
 
-def _where(primals: tuple[Any, ...], k: int) -> str:
-    return f"argument {paths(primals)[k].removeprefix('')}"
+def _where(primals: tuple[Any, ...], k: int, numbers: list[int] | None = None) -> str:
+    """Name the k-th leaf of some arguments, as one would write it."""
+    path = paths(primals)[k]
+    first, bracket, rest = path[1:].partition("]")
+    number = int(first) if numbers is None else numbers[int(first)]
+    return f"argument {number}{rest}" if bracket else f"argument {path}"
 
 
 def vjp(fn: Function, *primals: Any) -> tuple[Any, Any]:
@@ -234,7 +245,7 @@ def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) ->
             if has_aux:
                 value = (value, aux[-1])
             return value, gradients[0] if isinstance(argnums, int) else gradients
-        value, pullback = _evaluate(restricted, primals)
+        value, pullback = _evaluate(restricted, primals, places)
         _check_loss(value)
         slot = pullback.slots[0]
         one = 1.0 if pullback.forms[0] is float else pullback.forms[0][1].type(1)
@@ -295,6 +306,12 @@ def _check_loss(value: Any) -> None:
         raise ParadualValueError(
             f"grad needs a function whose result is a single number, but it has shape "
             f"{shape_of(value)}: sum it, or use vjp with a cotangent, or jacobian"
+        )
+    if isinstance(value, int) or getattr(getattr(value, "dtype", None), "kind", "f") in "iub":
+        raise ParadualTypeError(
+            f"grad needs a function whose result is a floating-point number, but it is a "
+            f"{getattr(value, 'dtype', type(value).__name__)}: an integer is a constant, and so is what "
+            "np.argmax, int() or a comparison returns"
         )
     if is_complex(value):
         raise ParadualTypeError(
@@ -366,7 +383,7 @@ def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     for leaf in results:
         if leaf.__class__ is Dual and leaf.home[0] == tape.home[0]:
             values.append(leaf.value)
-            tangent_out.append(fit_tangent(leaf.place, leaf.value))
+            tangent_out.append(_fresh(fit_tangent(leaf.place, leaf.value)))
         else:
             if leaf.__class__ is Dual:
                 position(leaf, ACTIVE.get())

@@ -21,8 +21,17 @@ from paradual.rules.registry import composed, elementwise, general, linear
 # --- arithmetic -----------------------------------------------------------------------------------
 
 linear(np.add, lambda g: g, lambda g: g)
-linear(np.subtract, lambda g: g, lambda g: -g)
-linear(np.negative, lambda g: -g)
+
+
+def _minus(g: Any) -> Any:
+    # the cotangent of a sum is one number, spread over an array: let it stay so
+    if type(g) is np.ndarray and g.size > 1 and not any(g.strides):
+        return np.broadcast_to(-g[(0,) * g.ndim], g.shape)
+    return -g
+
+
+linear(np.subtract, lambda g: g, _minus)
+linear(np.negative, _minus)
 linear(np.positive, lambda g: g)
 elementwise(np.multiply, lambda x2: x2, lambda x1: x1)
 elementwise(np.true_divide, lambda x2: 1 / x2, lambda out, x2: -out / x2)
@@ -68,21 +77,13 @@ elementwise(np.log10, lambda x: 1 / (x * LOG_10))
 elementwise(np.log1p, lambda x: 1 / (1 + x))
 
 
-def _share(x: Any, y: Any, log_sum: Any, exp: Any) -> Any:
+def _share(x: Any, y: Any, exp: Any) -> Any:
     """``exp(x) / (exp(x) + exp(y))``; a half each where both are the same infinity."""
-    return exp(-log_sum(0.0, np.where(x == y, 0.0, y - x)))
+    return 1 / (1 + exp(np.where(x == y, 0.0, y - x)))
 
 
-elementwise(
-    np.logaddexp,
-    lambda x1, x2: _share(x1, x2, np.logaddexp, np.exp),
-    lambda x1, x2: _share(x2, x1, np.logaddexp, np.exp),
-)
-elementwise(
-    np.logaddexp2,
-    lambda x1, x2: _share(x1, x2, np.logaddexp2, np.exp2),
-    lambda x1, x2: _share(x2, x1, np.logaddexp2, np.exp2),
-)
+elementwise(np.logaddexp, lambda x1, x2: _share(x1, x2, np.exp), lambda x1, x2: _share(x2, x1, np.exp))
+elementwise(np.logaddexp2, lambda x1, x2: _share(x1, x2, np.exp2), lambda x1, x2: _share(x2, x1, np.exp2))
 
 # --- trigonometric and hyperbolic -----------------------------------------------------------------
 
@@ -200,7 +201,9 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, **kwargs: Any) -> Any:
         return np.minimum(np.maximum(a, low), high, **kwargs)
     if low is not None:
         a = np.maximum(a, low)
-    return a if high is None else np.minimum(a, high)
+    if high is not None:
+        return np.minimum(a, high)
+    return np.copy(a) if low is None else a
 
 
 composed(np.clip, _clip)

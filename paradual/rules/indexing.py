@@ -14,7 +14,7 @@ linear(operator.getitem, lambda g, b: Scatter(b, g))
 linear(item, lambda g, index: Item(index, g))
 linear(cast, lambda g: g)
 if hasattr(np, "astype"):
-    composed(np.astype, lambda x, dtype, /, **_: x.astype(dtype))
+    composed(np.astype, lambda x, dtype, /, *, copy=True, device=None: x.astype(dtype, copy=copy))
 
 # base + values at indices, in order: what a sum of scatter contributions is to an outer derivative
 linear(

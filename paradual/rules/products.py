@@ -29,6 +29,8 @@ def _unmatmul_right(g: Any, x1: Any, x2_shape: Any) -> Any:
     if len(shape_of(x1)) == 1:  # (k,) @ (..., k, m), or (k,) @ (k,)
         return g * x1 if len(x2_shape) == 1 else np.expand_dims(x1, -1) * np.expand_dims(g, -2)
     if len(x2_shape) == 1:  # (..., n, k) @ (k,)
+        if len(shape_of(x1)) == 2:
+            return np.matmul(g, x1)
         return np.matmul(np.expand_dims(g, -2), x1)[..., 0, :]
     return np.matmul(np.swapaxes(x1, -1, -2), g)
 

@@ -183,7 +183,7 @@ composed(np.var, _var)
 
 def _safe_sqrt(x: Any) -> Any:
     """The square root, with derivative 0 at 0: std of equal numbers has its minimum there."""
-    return np.where(x == 0, 0.0, np.sqrt(np.where(x == 0, 1.0, x)))
+    return np.where(x == 0, 0.0, np.sqrt(np.where(x == 0, 1.0, x)))[()]
 
 
 composed(np.std, lambda a, *args, **kwargs: _safe_sqrt(_var(a, *args, **kwargs)))

@@ -345,7 +345,7 @@ def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int,
     if rule is None:
         rule = lookup(f)
     product = rule.kind == "elementwise"
-    large = product and plain and g.size >= LARGE and g.flags.c_contiguous
+    large = product and plain and g.size >= LARGE and (g.flags.c_contiguous or not any(g.strides))
     last = edges[-1] if edges else None
     for edge in edges:
         operand, k, keep = edge

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import Scatter, shape_of
+from paradual.arrays import Scatter, dispatch, shape_of
 from paradual.errors import NotDifferentiableError
 from paradual.rules.registry import composed, linear
 
@@ -236,16 +236,34 @@ def _tile(A: Any, reps: Any) -> Any:
 composed(np.tile, _tile)
 
 
+def pad_zeros(array: Any, widths: Any) -> Any:
+    """``np.pad(array, widths)``: the linear part of padding with constants."""
+    out = dispatch(pad_zeros, [array], (array, widths))
+    return np.pad(array, widths) if out is NotImplemented else out
+
+
+linear(
+    pad_zeros,
+    lambda g, array_shape, widths: g[
+        tuple(slice(before, before + n) for (before, _), n in zip(widths, array_shape, strict=True))
+    ],
+)
+
+
 def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    """Pad by gathering: NumPy's own np.pad of the indices says where each element comes from."""
+    if mode == "constant":
+        if isinstance(pad_width, dict):
+            every = [pad_width.get(k, pad_width.get(k - array.ndim, 0)) for k in range(array.ndim)]
+            pad_width = [np.broadcast_to(w, 2) for w in every]
+        widths = [tuple(map(int, pair)) for pair in np.broadcast_to(pad_width, (array.ndim, 2))]
+        padded = pad_zeros(array, widths)
+        if not np.any(kwargs.get("constant_values", 0)):
+            return padded
+        return padded + np.pad(np.zeros_like(array), widths, **kwargs)
+    # else by gathering: NumPy's own np.pad of the indices says where each element comes from
     index = np.arange(array.size).reshape(array.shape)
     if mode in ("edge", "reflect", "symmetric", "wrap") and kwargs.get("reflect_type") != "odd":
         return np.ravel(array)[np.pad(index, pad_width, mode=mode, **kwargs)]
-    if mode == "constant":
-        values = kwargs.pop("constant_values", 0)
-        source = np.pad(index, pad_width, constant_values=-1, **kwargs)
-        filled = np.pad(np.zeros_like(array), pad_width, constant_values=values)
-        return np.where(source < 0, filled, np.ravel(array)[source])
     raise NotDifferentiableError(
         f"np.pad(mode={mode!r}) has no derivative rule: use constant, edge, reflect, symmetric or "
         "wrap, or np.concatenate"
