@@ -121,6 +121,8 @@ def unary(f: Any, x: Any, compute: Any = None) -> Any:
     out.value = value
     out.home = x.home
     out.place = len(records)
+    if a.__class__ is float:
+        a = np.float64(a)  # the partials are NumPy's: 1 / 0 is infinite
     records.append((f, form_of(value), ((x.place, 0, rule.pickers[0]((a, value))),)))
     return out
 
@@ -150,6 +152,10 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
     value = f(a, b) if compute is None else compute(a, b)
     if value is NotImplemented:
         return value
+    if value.__class__ in FLOATS:
+        # the partials are NumPy's: 1 / 0 is infinite
+        a = np.float64(a) if a.__class__ is float else a
+        b = np.float64(b) if b.__class__ is float else b
     env = (a, b, value)
     edges: Any
     if i is None:

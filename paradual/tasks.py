@@ -101,8 +101,7 @@ class Task:
         try:
             self._outcome, self._tapes = get()
         except Exception as error:
-            if self.name:
-                error.add_note(f"in the paradual task {self.name}")
+            error.add_note(f"in the paradual task {self.name or '(outside of a differentiation)'}")
             self._error = error
 
     def cancel(self) -> None:
