@@ -6,6 +6,7 @@ device, and a nested dual stays a dual.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import Any
 
@@ -281,77 +282,29 @@ def add(cotangents: list[Any], owned: set[int], index: int, c: Any, form: Form, 
             owned.discard(index)
 
 
-LARGE = 1 << 15  # elements: from here on temporaries cost page faults and cache misses
-BLOCK = 1 << 13
+def _references(d: Any) -> int:
+    return sys.getrefcount(d)
 
 
-def add_product(
-    cotangents: list[Any],
-    owned: set[int],
-    index: int,
-    g: np.ndarray[Any, Any],
-    partial: Any,
-    keep: tuple[Any, ...],
-    reuse: bool,
-) -> bool:
-    """Add ``g * partial(*keep)`` to a slot block by block, so that no temporary leaves the cache.
+_FRESH = _references(np.empty(0))  # how many references an array has that was made for this call alone
 
-    Parameters
-    ----------
-    cotangents, owned, index : list, set, int
-        As for `add`; the slot has the form of ``g``.
-    g : ndarray
-        A cotangent, large, and contiguous or the same number everywhere.
-    partial, keep : callable, tuple
-        An elementwise derivative and what it is computed from.
-    reuse : bool
-        Whether ``g`` is needed no more, and the sum may be written over it.
 
-    Returns
-    -------
-    bool
-        False if something else than large contiguous arrays and numbers occurs: then nothing was done.
+def times(g: Any, d: Any) -> Any:
+    """``g * d``, written over ``d`` where nothing else refers to it: a large temporary costs page faults.
+
+    What a partial derivative has just computed has no other reference; what it only passed on has.
     """
-    flat: list[Any] = []
-    for part in keep:
-        if type(part) is np.ndarray and part.ndim:
-            if part.shape != g.shape or not part.flags.c_contiguous:
-                return False
-            flat.append(part.reshape(-1))
-        elif isinstance(part, int | float | complex | np.generic):
-            flat.append(part)
-        else:
-            return False
-    total = cotangents[index]
-    if total is not None and (
-        type(total) is not np.ndarray or total.dtype != g.dtype or not total.flags.c_contiguous
+    if (
+        type(d) is np.ndarray
+        and type(g) is np.ndarray
+        and sys.getrefcount(d) <= _FRESH
+        and d.base is None
+        and d.shape == g.shape
+        and d.dtype == g.dtype
+        and d.flags.writeable
     ):
-        return False
-    first = partial(*[part[:1] if type(part) is np.ndarray else part for part in flat])
-    if getattr(first, "dtype", g.dtype) != g.dtype:
-        return False
-    result = np.empty(g.shape, g.dtype)  # costs nothing until it is written to
-    uniform = not any(g.strides)  # the cotangent of a sum: one number, spread over an array
-    if total is not None and index in owned:
-        result = total
-    elif reuse and not uniform:
-        result = g
-    flat_g, flat_result = None if uniform else g.reshape(-1), result.reshape(-1)
-    number = g[(0,) * g.ndim]
-    flat_total = None if total is None else total.reshape(-1)
-    scratch = np.empty(BLOCK, g.dtype)
-    for start in range(0, g.size, BLOCK):
-        block = slice(start, start + BLOCK)
-        d = partial(*[part[block] if type(part) is np.ndarray else part for part in flat])
-        piece = number if flat_g is None else flat_g[block]
-        if flat_total is None:
-            np.multiply(piece, d, out=flat_result[block])
-        else:
-            product = np.multiply(piece, d, out=scratch[: flat_result[block].size])
-            np.add(flat_total[block], product, out=flat_result[block])
-    cotangents[index] = result
-    owned.add(index)
-    return True
+        return np.multiply(g, d, out=d)
+    return g * d
 
 
 def _add_scatter(cotangents: list[Any], owned: set[int], index: int, c: Scatter, form: Form) -> None:

@@ -363,13 +363,13 @@ def test_the_scheduler_knows_the_size_of_a_tape(client: Client) -> None:
     with dask.config.set({"optimization.fuse.active": False}):
         y = delayed(lambda w: np.sum(np.sin(w) * np.cos(w)))(w)
         held = delayed(functools.partial(hold, reached="reached-sizes", released=released))(y)
-        future = client.compute(pdl.gradients(held, w))
+        future = client.compute(pdl.gradients(held + y, w))  # two users: a job of its own
     assert Event("reached-sizes").wait(timeout="60s")
     sizes = client.run_on_scheduler(
         lambda dask_scheduler: {str(key): ts.nbytes for key, ts in dask_scheduler.tasks.items()}
     )
     Event(released).set()
-    np.testing.assert_allclose(future.result(timeout=60), np.full(n, np.cos(2.0)), 1e-12)
+    np.testing.assert_allclose(future.result(timeout=60), np.full(n, 2 * np.cos(2.0)), 1e-12)
     tape = next(size for key, size in sizes.items() if key.startswith("forward-lambda"))
     value = next(size for key, size in sizes.items() if key.startswith("value-lambda"))
     assert tape >= 2 * 8 * n

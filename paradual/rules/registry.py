@@ -30,16 +30,15 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import (
-    LARGE,
     Item,
     Scatter,
     add,
-    add_product,
     complete,
     fit,
     is_buffer,
     is_complex,
     shape_of,
+    times,
     zeros,
 )
 from paradual.errors import NotDifferentiableError, ParadualValueError
@@ -345,10 +344,7 @@ def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int,
     if rule is None:
         rule = lookup(f)
     product = rule.kind == "elementwise"
-    large = product and plain and g.size >= LARGE and (g.flags.c_contiguous or not any(g.strides))
-    last = edges[-1] if edges else None
-    for edge in edges:
-        operand, k, keep = edge
+    for operand, k, keep in edges:
         if type(operand) is not int:  # one pullback for several operands
             parts = rule.pulls[k](g, *keep)
             for one, part in zip(operand, parts, strict=True):
@@ -357,14 +353,7 @@ def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int,
             continue
         record = records[operand]
         target = record[1] if len(record) == 3 else float
-        if product:
-            if large and target == form:
-                reuse = edge is last and index in owned
-                if add_product(cotangents, owned, operand, g, rule.pulls[k], keep, reuse):
-                    continue
-            c = g * rule.pulls[k](*keep)
-        else:
-            c = rule.pulls[k](g, *keep)
+        c = times(g, rule.pulls[k](*keep)) if product else rule.pulls[k](g, *keep)
         # what `fit` and `add` do with a small array of the right form that comes first
         if type(c) is np.ndarray and type(target) is tuple and target[0] == c.shape and target[1] == c.dtype:
             if cotangents[operand] is None:
