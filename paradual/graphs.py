@@ -121,6 +121,8 @@ def _write_forward(writer: Writer, record: bool, tangents: dict[Key, TaskRef] | 
             forward=tangents is not None,
         )
         refs = [_operand(writer, d, used) for d in run.names]
+        if run.fresh:  # a derivative of this derivative with respect to the key must find it here
+            refs.append(writer.plain(key))
         if tangents is not None:
             refs += [tangents[d] for d in run.names if d in run.sources]
             if key in sources:
@@ -248,7 +250,16 @@ def _seed(c: Any, g: Any) -> Any:
     shape = getattr(g, "shape", np.shape(g))
     if shape != c.shape and not any(np.isnan(n) for n in (*shape, *c.shape)):
         raise ParadualValueError(f"a cotangent has shape {shape}, but its output has {c.shape}")
+    if is_collection(g) and not _has_chunks(g):
+        raise ParadualTypeError("the cotangent of a Dask array must be an array: use dask.array.from_delayed")
+    if c.dtype.kind not in "fc":
+        raise ParadualTypeError(f"an output has dtype {c.dtype}: it is a constant, and has no cotangent")
     if not is_collection(g):
+        if any(np.isnan(n) for n in c.shape):
+            raise ParadualValueError(
+                "an output has chunks of unknown sizes, so that an array cannot be cut to match: compute "
+                "them, x.compute_chunk_sizes(), or give a Dask array with the same chunks"
+            )
         g = da.from_array(np.asarray(g, dtype=None if hasattr(g, "dtype") else c.dtype), chunks=c.chunks)
     if not np.can_cast(g.dtype, c.dtype, "safe"):
         raise ParadualTypeError(

@@ -43,7 +43,7 @@ class Forward:
     sources: frozenset[Key]  # those of them that are inputs: they become duals here
     token: str  # the differentiation
     key: Key
-    fresh: bool  # whether the task is an input itself: its results are then slots of their own
+    fresh: bool  # whether the task is an input itself: its value follows, and gets slots of its own
     keeps: bool
     forward: bool  # forward mode: the tangents of the sources follow the operands
 
@@ -52,10 +52,15 @@ class Forward:
         value, tape = self.record(*operands)
         return (value, tape) if self.keeps else value
 
+    @property
+    def arity(self) -> int:
+        """How many operands there are, tangents apart."""
+        return len(self.names) + self.fresh
+
     def record(self, *operands: Any) -> tuple[Any, Tape]:
         """The task's value, with duals of this job in it, and its tape."""
         values = {name: laid_out(x) for name, x in zip(self.names, operands, strict=False)}
-        tangents = iter(operands[len(self.names) :])
+        tangents = iter(operands[self.arity :])
         for name in self.names:
             if name in self.sources:
                 values[name] = lift(values[name], self.token, name, next(tangents) if self.forward else None)
@@ -67,7 +72,8 @@ class Forward:
             raise
         value = rehome(value, last)
         if self.fresh:
-            value = _freshen(value, last, next(tangents, None), self.key)
+            given = laid_out(operands[len(self.names)])
+            value = _freshen(value, given, last, next(tangents, None), self.key)
         return value, last
 
 
@@ -143,10 +149,12 @@ def lift(value: Any, token: str, key: Key, tangent: Any = None) -> Any:
     )
 
 
-def _freshen(value: Any, tape: Tape, tangent: Any, key: Key) -> Any:
-    """Give each leaf of an intermediate input a slot that no other leaf has."""
+def _freshen(value: Any, given: Any, tape: Tape, tangent: Any, key: Key) -> Any:
+    """Give each leaf of an intermediate input a slot that no other leaf has, and the input's own value."""
     leaves, structure = flatten(value)
-    plain = [leaf.value if _of(leaf, tape) else leaf for leaf in leaves]
+    plain, there = flatten(given)
+    if there != structure:
+        raise ParadualValueError(f"the input {key!r} has another structure each time it is computed")
     for leaf in plain:
         check_input(leaf, f"the input {key!r}")
     if tape.records is None:
@@ -181,7 +189,7 @@ class Reverse:
 
     def __call__(self, *arguments: Any) -> dict[Key, Contributions] | Contributions:
         run = self.forward
-        n = len(run.names) if self.recompute else 1
+        n = run.arity if self.recompute else 1
         value, tape = run.record(*arguments[:n]) if self.recompute else arguments[0]
         seeds = _seeds(value, run.token, arguments[n : n + self.given])
         for part in arguments[n + self.given :]:
@@ -281,9 +289,22 @@ def part(whole: Any, key: Key) -> Any:
     return whole.get(key, []) if isinstance(whole, dict) else whole[key]
 
 
+def _check_open(leaves: list[Any]) -> None:
+    """Refuse a result with duals in objects that are no pytrees: they could not be taken out."""
+    for leaf in leaves:
+        inside = vars(leaf) if hasattr(leaf, "__dict__") and not callable(leaf) else {}
+        if any(part.__class__ is Dual for part in flatten(list(inside.values()))[0]):
+            raise ParadualTypeError(
+                f"an output holds values that are being differentiated inside a {type(leaf).__name__}: make "
+                "it a dataclass, return a tuple or dict, or register the class with optree (namespace "
+                "'paradual')"
+            )
+
+
 def value_of(token: str, value: Any) -> Any:
     """A value without the duals of a differentiation."""
     leaves, structure = flatten(value)
+    _check_open(leaves)
     if not any(_owned(leaf, token) for leaf in leaves):
         return value
     return unflatten(structure, [leaf.value if _owned(leaf, token) else leaf for leaf in leaves])
@@ -294,6 +315,7 @@ def tangent_of(token: str, value: Any, lifted: Any = None) -> Any:
     if lifted is not None:
         return lifted
     leaves, structure = flatten(value)
+    _check_open(leaves)
     return unflatten(
         structure,
         [

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import optree
 
 from paradual.arrays import add, settle, settle_owned
 from paradual.dual import Dual, import_dual, primal
 from paradual.held import check_held
 from paradual.rules.careful import backward_masked
 from paradual.rules.registry import pull, target_form
-from paradual.tape import ACTIVE, Cotangents, Job, Record, Slot, Tape, backward
+from paradual.tape import ACTIVE, Cotangents, Job, Slot, Tape, backward
+from paradual.trees import flatten, unflatten
 
 Contribution = tuple[int, Any]  # (index of a slot, cotangent)
 
@@ -132,15 +132,18 @@ def rehome(value: Any, tape: Tape) -> Any:
             return _rehome_tape(leaf, one)
         return leaf
 
-    return optree.tree_map(one, value, none_is_leaf=True)
+    return _mapped(one, value)
+
+
+def _mapped(one: Callable[[Any], Any], value: Any) -> Any:
+    leaves, structure = flatten(value)
+    return unflatten(structure, [one(leaf) for leaf in leaves])
 
 
 def _rehome_tape(tape: Tape, one: Callable[[Any], Any]) -> Tape:
     records = tape.records
     if records is not None:
-        records = [
-            cast(Record, optree.tree_map(one, cast(Any, record), none_is_leaf=True)) for record in records
-        ]
+        records = [_mapped(one, record) for record in records]
     copy = Tape(tape.home, records, tuple(_rehome_tape(before, one) for before in tape.past))
     copy.leaves, copy.masks, copy.held = tape.leaves, tape.masks, tape.held
     return copy

@@ -812,7 +812,6 @@ def test_second_order_through_an_intermediate_value() -> None:
     )
 
 
-@pytest.mark.xfail(reason="gradients([x, y]) computes y anew from x, and so do not depend on y")
 def test_second_order_with_respect_to_inputs_that_depend_on_one_another() -> None:
     x = da.from_array(V, chunks=3)
     y = x * 2
