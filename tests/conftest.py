@@ -1,6 +1,10 @@
 """What all tests share."""
 
+import pytest
 from hypothesis import settings
+
+for _module in ("helpers", "graph_helpers", "paper_helpers"):
+    pytest.register_assert_rewrite(_module)
 
 # The same examples on every run, and no database of earlier ones: a test fails for everyone or no one.
 settings.register_profile("reproducible", derandomize=True, database=None, deadline=None)

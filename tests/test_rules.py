@@ -365,6 +365,7 @@ CONSTANTS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning")  # since NumPy 2.5
 @pytest.mark.parametrize("f", CONSTANTS, ids=name_of)
 def test_a_constant_function_returns_plain_values(f):
     args = CONSTANTS[f]

@@ -129,12 +129,12 @@ composed(np.cross, _cross)
 # --- einsum -----------------------------------------------------------------------------------------
 
 
-def contract(subscripts: str, operands: list[Any]) -> Any:
+def contract(subscripts: str, operands: list[Any], optimize: Any = True) -> Any:
     """``np.einsum(subscripts, *operands)`` with an explicit ``->`` and no ellipsis."""
-    out = dispatch(contract, operands, (subscripts, operands))
+    out = dispatch(contract, operands, (subscripts, operands, optimize))
     if out is not NotImplemented:
         return out
-    return np.einsum(subscripts, *operands, optimize=len(operands) > 1)
+    return np.einsum(subscripts, *operands, optimize=optimize if len(operands) > 1 else False)
 
 
 def _uncontract(g: Any, subscripts: str, operands: Any, operands_shape: Any, active: Any) -> list[Any]:
@@ -170,9 +170,9 @@ def _uncontract(g: Any, subscripts: str, operands: Any, operands_shape: Any, act
 multilinear(contract, _uncontract, arrays="operands")
 
 
-def _einsum(*args: Any, out: Any = None, dtype: Any = None, **kwargs: Any) -> Any:
+def _einsum(*args: Any, out: Any = None, dtype: Any = None, optimize: Any = False, **kwargs: Any) -> Any:
     subscripts, operands = explicit_subscripts(*args)
-    return contract(subscripts, [in_dtype(x, dtype) for x in operands])
+    return contract(subscripts, [in_dtype(x, dtype) for x in operands], optimize)
 
 
 composed(np.einsum, _einsum)
