@@ -24,8 +24,9 @@ LEGEND = """\
 Each cell is the system's own value and, in parentheses, paradual's value divided by it: below 1
 paradual is better. All systems of a row run in turns on one thread each (Dask: two), after a
 warm-up; a time is the minimum over the rounds, for Dask the median. Every gradient was compared
-with the one by hand first; for Dask the faster of two by hand counts. "compile" is what jit takes
-once, in seconds, and is in no other number; loops of JAX are its own (scan), not unrolled."""
+with the one by hand first; on Dask each form of the program is held against the same form by hand.
+"compile" is what jit takes once, in seconds, and is in no other number; loops of JAX are its own
+(scan), not unrolled."""
 
 
 def _cell(line: Line, system: str) -> str:
