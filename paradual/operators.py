@@ -33,8 +33,9 @@ _new = Dual.__new__
 
 _CAST = (
     "{0}() of a value that is being differentiated{1}: its derivative would be lost. Use the value "
-    "as it is, with NumPy functions (np.sin(x), not math.sin(x)); for a value that is meant to be "
-    "constant write {0}(paradual.stop_gradient(x))"
+    "as it is, with NumPy functions (np.sin(x), not math.sin(x)). An element of a plain array cannot "
+    "hold it either (y[i] = x): collect the values in a list, and np.stack it. For a value that is "
+    "meant to be constant write {0}(paradual.stop_gradient(x))"
 )
 
 

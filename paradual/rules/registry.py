@@ -149,7 +149,9 @@ def _picker(positions: list[int]) -> Function:
 
 def name_of(f: Any) -> str:
     """A function's name as a user would write it."""
-    module = getattr(f, "__module__", None) or ("numpy" if isinstance(f, np.ufunc) else "")
+    module = getattr(f, "__module__", None) or ""
+    if isinstance(f, np.ufunc):  # a ufunc does not know its module
+        module = "numpy" if getattr(np, f.__name__, None) is f else ""
     name = str(getattr(f, "__qualname__", None) or getattr(f, "__name__", repr(f)))
     return f"{module}.{name}" if module and module != "builtins" else name
 
