@@ -6,16 +6,36 @@
 array([1., 1.])
 """
 
-from paradual import errors, operators, rules
+from paradual import errors, operators, rules, testing  # operators: what a dual can do
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
 from paradual.graphs import gradients, tangents, value_and_gradients
 from paradual.jacobians import hessian, jacobian
 from paradual.tasks import Task, executor, map, par, submit
-from paradual.transforms import (
-    grad,
-    hvp,
-    jvp,
-    stop_gradient,
-    value_and_grad,
-    vjp,
-)
+from paradual.transforms import grad, hvp, jvp, stop_gradient, value_and_grad, vjp
+
+__version__ = "0.1.0"
+__all__ = [
+    "Task",
+    "checkpoint",
+    "custom_jvp",
+    "custom_vjp",
+    "errors",
+    "executor",
+    "grad",
+    "gradients",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "map",
+    "par",
+    "rules",
+    "stop_gradient",
+    "submit",
+    "tangents",
+    "testing",
+    "value_and_grad",
+    "value_and_gradients",
+    "vjp",
+]
+del operators
