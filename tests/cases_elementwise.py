@@ -146,7 +146,8 @@ case(np.nan_to_num, "nan", normal(3), fn=lambda x: np.nan_to_num(np.where(MASK[0
 for low, high, label in [(-0.5, 0.5, "both"), (None, 0.5, "high"), (-0.5, None, "low")]:
     case(np.clip, label, np.array([-1.0, -0.2, 0.3, 2.0]), fn=lambda x, a=low, b=high: np.clip(x, a, b))
 case(np.clip, "arrays", np.array([-1.0, 0.2, 3.0]), np.array([-0.5, -0.4, -0.3]), np.array(0.7))
-case(np.clip, "keywords", normal(3), fn=lambda x: np.clip(x, min=-0.1, max=0.1))
+if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
+    case(np.clip, "keywords", normal(3), fn=lambda x: np.clip(x, min=-0.1, max=0.1))
 
 # --- reductions -------------------------------------------------------------------------------------------
 
