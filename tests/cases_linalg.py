@@ -4,6 +4,7 @@ import numpy as np
 from case_table import case, hermitian, normal, ranked, spread, square, z
 
 from paradual.rules.products import contract
+from paradual.rules.reductions import half_over, root
 
 # --- products ---------------------------------------------------------------------------------------------
 
@@ -180,5 +181,7 @@ case(np.linalg.vecdot, "stack", z(2, 3), normal(3))
 case(np.linalg.vecdot, "axis", normal(3, 2), normal(3, 2), axis=0)
 case(np.linalg.cross, "3d", normal(2, 3), normal(2, 3))
 case(np.linalg.cross, "axis", normal(3, 2), normal(3, 2), axis=0)
+case(root, "array", square(2) ** 2 + 0.5)
+case(half_over, "array", square(2) ** 2 + 0.5)
 
 del arrays, rest, a, b, f, n, x, upper, label

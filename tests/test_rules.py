@@ -453,3 +453,13 @@ def test_a_use_without_a_derivative_is_refused(name):
     fn, match = USES[name]
     with pytest.raises(NotDifferentiableError, match=match):
         pdl.grad(lambda x: np.sum(fn(x)))(V)
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x: np.linalg.norm(x) ** 2, lambda x: np.std(x) ** 2], ids=["norm", "std"]
+)
+def test_second_derivatives_at_a_kink_are_nan_and_not_a_number(f):
+    # the slope of norm and std jumps where they are 0: it is 0 by convention, and its own slope is not known
+    np.testing.assert_array_equal(pdl.grad(f)(np.zeros(2)), 0)
+    assert np.isnan(pdl.hessian(f)(np.zeros(2))).all()
+    assert np.isnan(pdl.hvp(f, (np.zeros(2),), (np.array([1.0, 2.0]),))[0]).any()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import is_complex, shape_of
-from paradual.rules.reductions import expand
+from paradual.rules.reductions import expand, root
 from paradual.rules.registry import composed, general
 
 
@@ -112,8 +112,7 @@ general(np.linalg.cholesky, _cholesky_pull, _cholesky_push)
 
 def _norm2(x: Any, axis: Any, keepdims: bool) -> Any:
     square = np.real(x) ** 2 + np.imag(x) ** 2 if is_complex(x) else x * x
-    total = np.sum(square, axis=axis, keepdims=keepdims)
-    return np.where(total == 0, 0.0, np.sqrt(np.where(total == 0, 1.0, total)))
+    return root(np.sum(square, axis=axis, keepdims=keepdims))
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import cast, is_complex, shape_of
+from paradual.arrays import cast, dispatch, is_complex, shape_of
 from paradual.errors import NotDifferentiableError
-from paradual.rules.registry import composed, general, linear
+from paradual.rules.registry import composed, elementwise, general, linear
 
 Axis = Any  # None, an int or a tuple of ints
 
@@ -181,12 +181,24 @@ def _var(
 composed(np.var, _var)
 
 
-def _safe_sqrt(x: Any) -> Any:
-    """The square root, with derivative 0 at 0: std of equal numbers has its minimum there."""
-    return np.where(x == 0, 0.0, np.sqrt(np.where(x == 0, 1.0, x)))[()]
+def root(x: Any) -> Any:
+    """The square root of a sum of squares, whose slope at 0 is 0: norm and std have their minimum there.
+
+    The slope jumps at 0, so that second derivatives there come out as NaN, and not as a number.
+    """
+    out = dispatch(root, [x], (x,))
+    return np.sqrt(x) if out is NotImplemented else out
 
 
-composed(np.std, lambda a, *args, **kwargs: _safe_sqrt(_var(a, *args, **kwargs)))
+def half_over(x: Any) -> Any:
+    """``0.5 / x``, and 0 at 0: the slope of `root` where it has the value x."""
+    out = dispatch(half_over, [x], (x,))
+    return np.where(x == 0, 0.0, 0.5 / x)[()] if out is NotImplemented else out
+
+
+elementwise(root, lambda out: half_over(out))
+elementwise(half_over, lambda x: -0.5 / (x * x))
+composed(np.std, lambda a, *args, **kwargs: root(_var(a, *args, **kwargs)))
 
 
 def _average(
