@@ -343,7 +343,7 @@ def complete(g: Any, form: Form) -> Any:
 
 
 def settle(g: Any, form: Form, is_owned: bool) -> Any:
-    """A cotangent as it leaves its job: complete, and shared with nobody who may write to it."""
+    """A cotangent as it leaves its job: complete; others may see it, so nobody writes to it."""
     del is_owned
     return complete(g, form)
 

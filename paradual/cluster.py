@@ -7,8 +7,9 @@ from typing import Any
 
 from dask.sizeof import sizeof
 
+from paradual.arrays import memory
 from paradual.dual import Dual
-from paradual.tape import Tape
+from paradual.tape import Tape, history
 
 
 @cache
@@ -35,12 +36,10 @@ def tape_bytes(tape: Tape) -> int:
             return visit(part.value)
         if not hasattr(part, "nbytes"):
             return 8
-        base = part
-        while getattr(base, "base", None) is not None and hasattr(base.base, "nbytes"):
-            base = base.base
-        if id(base) in seen:
+        owner = memory(part)
+        if owner is None or id(owner) in seen:
             return 8
-        seen[id(base)] = base
-        return int(base.nbytes) + 96
+        seen[id(owner)] = owner
+        return int(owner.nbytes) + 96
 
-    return sum(visit(t.records or ()) for t in (tape, *tape.past))
+    return sum(visit(t.records or ()) for t in history(tape))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import paradual as pdl
+from paradual.cluster import tape_bytes
 from paradual.jobs import ROOT, branch, reverse_plan, successor
 from paradual.tape import ACTIVE, INPUT, OUTSIDE, Tape, add_leaf, backward, history
 from paradual.tasks import reverse
@@ -340,3 +341,14 @@ def test_what_leaves_a_program_is_summed_in_program_order():
     )
     for _ in range(5):
         assert reverse(last, [(((1,), 4), 1.0)]) == {x: (1.0 + 1e100) - 1e100}
+
+
+def test_the_size_of_a_tape_counts_every_job_of_its_history() -> None:
+    def program(x):
+        for _ in range(4):
+            a, b = pdl.par(lambda x=x: np.sin(x) * x, lambda x=x: x * x)
+            x = a + b
+        return x.sum()
+
+    _, pullback = pdl.vjp(program, np.ones(10_000))
+    assert tape_bytes(pullback.last) >= 4 * 2 * 80_000  # x and sin(x) of each step
