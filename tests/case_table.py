@@ -30,6 +30,11 @@ class Case:
 CASES: list[Case] = []
 
 
+def reseed(seed):
+    """Draw the points that follow from a generator of their own, so that tables do not move each other's."""
+    RNG.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+
+
 def case(function, label, *args, fn=None, **options):
     """Add the call ``function(*args, **options)``, or ``fn(*args)``, to the table."""
     CASES.append(Case(function, label, fn or (lambda *a: function(*a, **options)), args))

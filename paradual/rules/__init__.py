@@ -10,11 +10,16 @@
 
 from paradual.rules import (  # the tables register themselves
     constants,
+    decompositions,
+    fft,
     indexing,
     linalg,
+    numeric,
+    polynomials,
     products,
     reductions,
     shaping,
+    statistics,
 )
 from paradual.rules import (
     elementwise as _elementwise,
@@ -43,4 +48,5 @@ __all__ = [
     "multilinear",
     "refused",
 ]
-del constants, indexing, linalg, products, reductions, shaping, _elementwise, _refused
+del constants, decompositions, fft, indexing, linalg, numeric, polynomials, products
+del reductions, shaping, statistics, _elementwise, _refused

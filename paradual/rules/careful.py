@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import Item, Scatter, add, complete, fit, scatter_add, shape_of
-from paradual.rules.registry import RULES, target_form
+from paradual.rules.registry import RULES, lookup, target_form
 from paradual.tape import Slot, Tape
 
 
@@ -76,7 +76,7 @@ def backward_masked(tape: Tape, seeds: Iterable[tuple[int, Any, Any]]) -> dict[S
         if f is None:
             found[edges] = g, mask
             continue
-        rule = RULES[f]
+        rule = RULES.get(f) or lookup(f)
         for operand, k, keep in edges:
             if rule.kind == "elementwise":
                 give(operand, _masked(g * rule.pulls[k](*keep), mask), mask)

@@ -21,7 +21,9 @@ Rules call NumPy functions only, so the same line serves NumPy, CuPy and nested 
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -73,6 +75,20 @@ class Rule:
 
 RULES: dict[Any, Rule] = {}  # {function: its rule}
 
+# Tables of optional packages: loaded when a function without a rule is met and the package has been.
+LATER = {"scipy.special": "paradual.rules.special"}
+
+
+def find(f: Any) -> Rule | None:
+    """The rule of a function, if it has one."""
+    rule = RULES.get(f)
+    if rule is None:
+        for package, table in LATER.items():
+            if package in sys.modules and table not in sys.modules:
+                importlib.import_module(table)
+                rule = RULES.get(f)
+    return rule
+
 
 def kind(f: Function) -> str | None:
     """Name the kind of rule that a function has.
@@ -94,7 +110,7 @@ def kind(f: Function) -> str | None:
     >>> kind(np.tanh), kind(np.argmax)
     ('elementwise', 'constant')
     """
-    rule = RULES.get(f)
+    rule = find(f)
     if rule is None:
         return None
     return "general" if rule.kind == "composed" else rule.kind
@@ -291,7 +307,7 @@ def lookup(f: Any, where: str = "") -> Rule:
     NotDifferentiableError
         If the function is refused or has no rule; the message names the cure.
     """
-    rule = RULES.get(f)
+    rule = find(f)
     if rule is None:
         raise NotDifferentiableError(
             f"{name_of(f)}{where} has no derivative rule. Write it with functions that have one, "

@@ -1,0 +1,3 @@
+"""Polynomials as arrays of coefficients."""
+
+from __future__ import annotations

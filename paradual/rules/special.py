@@ -1,0 +1,3 @@
+"""The ufuncs of scipy.special; loaded when SciPy is."""
+
+from __future__ import annotations

@@ -1,0 +1,5 @@
+"""Cases of `test_rules`: see `paradual.rules.decompositions`."""
+
+from case_table import reseed
+
+reseed(31)

@@ -1,0 +1,5 @@
+"""Cases of `test_rules`: the ufuncs of scipy.special."""
+
+from case_table import reseed
+
+reseed(36)

@@ -1,0 +1,5 @@
+"""Cases of `test_rules`: see `paradual.rules.statistics`."""
+
+from case_table import reseed
+
+reseed(33)

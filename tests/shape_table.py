@@ -1,0 +1,95 @@
+"""What the table of `test_random_shapes` is made of: for each function, calls of random shapes.
+
+An entry is a function of `draw` that returns ``(fn, args)``: the call ``fn(*args)``, differentiated in all of
+``args``, at a point where it is smooth.  Sizes are small, because each is checked to second order.
+"""
+
+import hypothesis.extra.numpy as arrays_of
+import hypothesis.strategies as st
+import numpy as np
+
+SHAPED = {}  # {function: [entry]}
+
+
+def shaped(function, *entries):
+    """Give a function its entries."""
+    SHAPED.setdefault(function, []).extend(entries)
+
+
+def generator(draw):
+    """A generator of points; hypothesis shrinks the shapes, not the numbers."""
+    return np.random.default_rng(draw(st.integers(0, 2**16)))
+
+
+def shape(draw, min_dims=0, max_dims=3, min_side=1, max_side=3):
+    """A random shape."""
+    return draw(
+        arrays_of.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side)
+    )
+
+
+def apart(rng, *shape):
+    """Numbers of both signs in random order, no two of them (nor their absolute values) close, none near 0."""
+    n = int(np.prod(shape, dtype=int))
+    values = np.linspace(0.3, 2.0, n) if n else np.zeros(0)
+    return rng.permutation(values * np.where(np.arange(n) % 2, -1, 1)).reshape(shape)
+
+
+def axis(draw, ndim, none=True, many=False):
+    """None, an axis, or a tuple of axes."""
+    choice = st.integers(-ndim, ndim - 1) if ndim else st.none()
+    if many and ndim:
+        choice = choice | arrays_of.valid_tuple_axes(ndim, min_size=1)
+    return draw(st.none() | choice if none else choice)
+
+
+def of_any_shape(function, low=None, high=None, min_dims=0, min_side=1, **options):
+    """An entry: ``function(x, **options)``, ``x`` between two numbers or far from each other and from 0."""
+
+    def entry(draw):
+        rng, n = generator(draw), shape(draw, min_dims, min_side=min_side)
+        x = apart(rng, *n) if low is None else np.asarray(rng.uniform(low, high, n))
+        return (lambda x: function(x, **options)), (x,)
+
+    return entry
+
+
+def along_an_axis(function, none=True, many=False, keepdims=False, min_dims=1, max_dims=3, **options):
+    """An entry: ``function(x, axis=axis, **options)``, with keepdims at random if it has any."""
+
+    def entry(draw):
+        rng, n = generator(draw), shape(draw, min_dims, max_dims)
+        more = dict(options, axis=axis(draw, len(n), none, many))
+        if keepdims:
+            more["keepdims"] = draw(st.booleans())
+        return (lambda x: function(x, **more)), (apart(rng, *n),)
+
+    return entry
+
+
+def broadcast_together(function, left=(0.5, 1.0), right=(1.1, 2.0), **options):
+    """An entry: ``function(x, y, **options)`` of shapes that broadcast together."""
+
+    def entry(draw):
+        rng = generator(draw)
+        a, b = draw(
+            arrays_of.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3)
+        ).input_shapes
+        return (lambda x, y: function(x, y, **options)), (
+            np.asarray(rng.uniform(*left, a)),
+            np.asarray(rng.uniform(*right, b)),
+        )
+
+    return entry
+
+
+def of_matrices(function, make, max_stack=2, **options):
+    """An entry: ``function(A, **options)`` of a stack of matrices ``make(rng, *stack, n)``."""
+
+    def entry(draw):
+        rng = generator(draw)
+        stack = shape(draw, 0, max_stack, 1, 2)
+        n = draw(st.integers(1, 3))
+        return (lambda a: function(a, **options)), (make(rng, *stack, n),)
+
+    return entry
