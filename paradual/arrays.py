@@ -6,6 +6,7 @@ device, and a nested dual stays a dual.
 
 from __future__ import annotations
 
+import math
 import sys
 from functools import cache
 from typing import Any
@@ -28,6 +29,19 @@ class Scatter:
     def __init__(self, index: Any, value: Any) -> None:
         self.index = index
         self.value = value
+
+
+Move = tuple[Any, tuple[Any, ...], dict[str, Any]]  # (f, args, kwargs): the view f(x, *args, **kwargs) of x
+
+
+class Region:
+    """An index into a view of an array, as an index into the array: the moves to the view, and the index."""
+
+    __slots__ = ("index", "moves")
+
+    def __init__(self, moves: tuple[Move, ...], index: Any) -> None:
+        self.moves = moves
+        self.index = index
 
 
 class Item:
@@ -160,7 +174,14 @@ def zeros(form: Form, like: Any) -> Any:
     shape, dtype = form
     if shape == () and not is_buffer(like):
         return dtype.type(0)
-    return np.zeros_like(like, shape=shape, dtype=dtype)
+    return np.zeros_like(bare(like), shape=shape, dtype=dtype)
+
+
+def bare(value: Any) -> Any:
+    """The plain value of a dual of any depth; anything else as it is."""
+    while hasattr(type(value), "place"):
+        value = value.value
+    return value
 
 
 def memory(value: Any) -> Any:
@@ -199,7 +220,7 @@ def scatter_sum(base: Any, indices: list[Any], values: list[Any], shape: Any, dt
     if out is not NotImplemented:
         return out
     like = base if base is not None else values[0]
-    total = np.zeros_like(like, shape=shape, dtype=dtype)
+    total = np.zeros_like(bare(like), shape=shape, dtype=dtype)
     if base is not None:
         total += base
     for index, value in zip(indices, values, strict=True):
@@ -207,8 +228,51 @@ def scatter_sum(base: Any, indices: list[Any], values: list[Any], shape: Any, dt
     return total
 
 
+def follow(a: Any, moves: tuple[Move, ...]) -> Any:
+    """The view of an array that moves lead to."""
+    for f, args, kwargs in moves:
+        a = f(a, *args, **kwargs)
+    return a
+
+
+def within(a: Any, where: Any) -> tuple[Any, Any]:
+    """An array or a view of it, and the index into it, that an index or a region means."""
+    if type(where) is not Region:
+        return a, where
+    view = follow(a, where.moves)
+    if hasattr(a, "place") or memory(view) is memory(a):
+        return view, where.index
+    # laid out otherwise than the array that the view was made of: by the numbers of the elements
+    numbers = np.arange(math.prod(a.shape)).reshape(a.shape)
+    return a, np.unravel_index(follow(numbers, where.moves)[where.index], a.shape)
+
+
+def look(a: Any, where: Any) -> Any:
+    """``a[where]`` for an index or a region."""
+    if type(where) is Region:
+        return follow(a, where.moves)[where.index]
+    return a[where]
+
+
+def put(base: Any, value: Any, where: Any) -> Any:
+    """``base`` with ``value`` at an index or region: what a write in place is, as a function."""
+    new = np.copy(base)
+    target, index = within(new, where)
+    target[index] = value
+    return new
+
+
+def gain(base: Any, value: Any, where: Any) -> Any:
+    """``base`` plus ``value`` at an index or region: what `np.add.at` is, as a function."""
+    new = np.copy(base)
+    scatter_add(new, where, value)
+    return new
+
+
 def scatter_add(target: Any, index: Any, value: Any) -> None:
     """Add a value at an index in place; an element that the index names twice gets it twice."""
+    if type(index) is Region:
+        target, index = within(target, index)
     if _may_repeat(index):
         if type(target) is np.ndarray:
             np.add.at(target, index, value)
@@ -313,6 +377,8 @@ def _add_scatter(cotangents: list[Any], owned: set[int], index: int, c: Scatter,
         add(cotangents, owned, index, fit(c.value, form), form)
     elif type(total) is Pending:
         total.parts.append(c)
+    elif index in owned and hasattr(total, "place"):  # a nested dual that is written in place: see `pull`
+        scatter_add(total, c.index, c.value)
     elif hasattr(c.value, "place") or (total is not None and not is_buffer(total)):
         pending = cotangents[index] = Pending(total)
         owned.discard(index)

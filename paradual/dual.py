@@ -8,13 +8,12 @@ cases: arguments on the innermost tape.
 from __future__ import annotations
 
 import operator
-import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from paradual.arrays import cast, form_of, is_buffer, item, memory, shape_of
+from paradual.arrays import Move, Region, cast, form_of, is_buffer, item, memory, shape_of
 from paradual.errors import (
     LeakedDualError,
     NotDifferentiableError,
@@ -22,8 +21,9 @@ from paradual.errors import (
     user_line,
 )
 from paradual.held import hold
+from paradual.kin import Kin, refresh, relate, root_of, steady
 from paradual.rules import registry
-from paradual.rules.registry import RULES, Rule, bind, kept, name_of
+from paradual.rules.registry import RULES, Rule, bind, kept, name_of, unknown
 from paradual.tape import ACTIVE, Home, Tape, add_leaf
 
 # Values whose arithmetic is Python's own and whose partial derivatives cost nothing.
@@ -44,28 +44,43 @@ class Dual:
         In reverse mode the index of its slot on that job's tape; in forward mode its tangent.
     """
 
-    __slots__ = ("__weakref__", "home", "kin", "place", "value")
+    __slots__ = ("__weakref__", "home", "kin", "place", "value", "via")
     __array_priority__ = 1000.0
     __hash__ = None  # type: ignore[assignment]
 
     value: Any
     home: Home
     place: Any
-    kin: list[Any]  # weak references to the duals that share this one's memory
+    kin: Kin | None  # the duals that share its memory
+    via: tuple[Dual, Move] | None  # of a view: whose, and how it is derived
 
     def __init__(self, value: Any, home: Home, place: Any) -> None:
         self.value = value
         self.home = home
         self.place = place
+        self.kin = None
+
+    def __getattr__(self, name: str) -> Any:
+        # only what is not set arrives here: a view whose owner was written derives its slot anew
+        if name in ("value", "home", "place") and self.via is not None:
+            refresh(self, name)
+            return getattr(self, name)
+        if name in ("kin", "via"):
+            return None
+        raise AttributeError(f"a value that is being differentiated has no attribute {name!r}")
 
     def __getstate__(self) -> tuple[Any, Home, Any]:
         return self.value, self.home, self.place
 
     def __setstate__(self, state: tuple[Any, Home, Any]) -> None:
         self.value, self.home, self.place = state
+        self.kin = None
 
     def __copy__(self) -> Dual:
-        return Dual(self.value, self.home, self.place)
+        place = self.place
+        if self.kin is not None and self.kin.written and not isinstance(place, int):
+            place = np.copy(place)  # the tangent is written in place as the value is
+        return Dual(steady(self), self.home, place)
 
     def __deepcopy__(self, memo: Any) -> Dual:
         del memo
@@ -104,6 +119,7 @@ def scalar(value: Any, x: Dual, d: Any, y: Any, e: Any) -> Dual | None:
     out.value = value
     out.home = x.home
     out.place = len(records)
+    out.kin = None
     records.append(record)
     return out
 
@@ -115,12 +131,13 @@ def unary(f: Any, x: Any, compute: Any = None) -> Any:
     rule = RULES.get(f)
     if rule is None or not rule.pickers or records is None or x.home is not tape.home:
         return call(f, (x,), {}, compute)
-    a = x.value
+    a = x.value if x.kin is None else steady(x)
     value = f(a) if compute is None else compute(a)
     out = _new(Dual)
     out.value = value
     out.home = x.home
     out.place = len(records)
+    out.kin = None
     if a.__class__ is float:
         a = np.float64(a)  # the partials are NumPy's: 1 / 0 is infinite
     records.append((f, form_of(value), ((x.place, 0, rule.pickers[0]((a, value))),)))
@@ -140,13 +157,13 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
     if x.__class__ is Dual:
         if x.home is not home:
             return call(f, (x, y), {}, compute)
-        a, i = x.value, x.place
+        a, i = x.value if x.kin is None else steady(x), x.place
     elif x.__class__ is list or x.__class__ is tuple:
         a = np.asarray(x)
     if y.__class__ is Dual:
         if y.home is not home:
             return call(f, (x, y), {}, compute)
-        b, j = y.value, y.place
+        b, j = y.value if y.kin is None else steady(y), y.place
     elif y.__class__ is list or y.__class__ is tuple:
         b = np.asarray(y)
     value = f(a, b) if compute is None else compute(a, b)
@@ -170,21 +187,24 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
     out.value = value
     out.home = home
     out.place = len(records)
+    out.kin = None
     records.append((f, form_of(value), edges))
     return out
 
 
-def _held(tape: Tape, keep: tuple[Any, ...], plain: Any) -> tuple[Any, ...]:
-    """What a pullback keeps, safe from the owner of plain arrays who may write to them."""
-    theirs = {id(array) for array in plain if type(array) is np.ndarray}
-    return tuple(
-        hold(tape, part)
-        if id(part) in theirs
-        else [hold(tape, p) if id(p) in theirs else p for p in part]
-        if type(part) is list
-        else part
-        for part in keep
-    )
+def _held(tape: Tape, keep: tuple[Any, ...], plain: Any, shared: Any = ()) -> tuple[Any, ...]:
+    """What a pullback keeps, safe from those who may write to it: owners of plain arrays, and views."""
+    theirs: dict[int, Any] = {id(array): None for array in plain if type(array) is np.ndarray}
+    for dual in shared:
+        theirs[id(dual.value)] = dual
+
+    def safe(part: Any) -> Any:
+        if id(part) not in theirs:
+            return part
+        dual = theirs[id(part)]
+        return hold(tape, part) if dual is None else steady(dual)
+
+    return tuple([safe(p) for p in part] if type(part) is list else safe(part) for part in keep)
 
 
 def getitem(x: Dual, index: Any) -> Any:
@@ -193,16 +213,22 @@ def getitem(x: Dual, index: Any) -> Any:
     records = tape.records
     if index.__class__ is not int and index.__class__ is not slice:
         index = lower_index(index)
-    if x.home is not tape.home or records is None:
+    owner, where = x, index
+    if x.kin is not None and x.kin.written and x.via is not None:
+        owner, moves = root_of(x)  # the slot of a view may be stale, and a scatter into it would be larger
+        where = Region(moves, index)
+    if owner.home is not tape.home or records is None:
         return call(operator.getitem, (x, index), {})
     value = x.value[index]
     out = _new(Dual)
     out.value = value
-    out.home = x.home
+    out.home = tape.home
     out.place = len(records)
-    records.append((operator.getitem, form_of(value), ((x.place, 0, (index,)),)))
-    if is_buffer(value) and value.base is not None and memory(value) is memory(x.value):
-        relate(x, out)
+    out.kin = None
+    records.append((operator.getitem, form_of(value), ((owner.place, 0, (where,)),)))
+    inside = primal(value)
+    if is_buffer(inside) and inside.base is not None and memory(inside) is memory(primal(x)):
+        relate(x, out, (operator.getitem, (index,), {}))
     return out
 
 
@@ -266,9 +292,13 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     tape = innermost(bound.values())
     if tape is None:  # only constants left, as in a nested call
         return (compute or f)(*args, **kwargs)
+    if rule.variant is not None and unknown(rule, bound):
+        return rule.variant(*args, **kwargs)
     _check_use(rule, bound)
+    given = args, kwargs
     operands = list(duals_in(bound.values()))
     plain = [v for v in _flat(bound.values()) if type(v) is np.ndarray]
+    shared = [d for d in operands if d.kin is not None and d.kin.written]
     places: dict[str, Any] = {}  # {array parameter: place, or list of places; None if constant}
     for name in rule.arrays:
         if name in bound:
@@ -281,30 +311,49 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     if tape.records is None:
         result = _push(tape, rule, bound, places, out, args, kwargs)
     else:
-        result = _record(tape, rule, bound, places, out, plain)
+        result = _record(tape, rule, bound, places, out, plain, shared)
     owner = memory(primal(out))
     if owner is not None:
         for dual in operands:
             if memory(primal(dual)) is owner:
-                relate(dual, result)
+                relate(dual, result, _move(rule, given, dual))
+    if shared and tape.records is None and result.__class__ is Dual and result.kin is None:
+        theirs = [memory(primal(dual.place)) for dual in shared]
+        if any(memory(primal(result.place)) is their for their in theirs):
+            result.place = np.copy(result.place)  # a view of a tangent that may be written
     return result
 
 
-def _record(tape: Tape, rule: Rule, bound: Any, places: Any, out: Any, plain: list[Any]) -> Any:
+def _move(rule: Rule, given: Any, dual: Dual) -> Move | None:
+    """How a view was derived from a dual, if its elements are the dual's own."""
+    args, kwargs = given
+    if rule.kind != "linear":  # the real part of a complex array, and the like
+        return None
+    if args and args[0] is dual:
+        return rule.function, args[1:], kwargs
+    name = rule.names[0]
+    if kwargs.get(name) is dual:
+        return rule.function, args, {n: v for n, v in kwargs.items() if n != name}
+    return None
+
+
+def _record(
+    tape: Tape, rule: Rule, bound: Any, places: Any, out: Any, plain: list[Any], shared: list[Any]
+) -> Any:
     records = tape.records
     assert records is not None
     edges: tuple[Any, ...]
     if rule.joint:
         operands = tuple(places.get(n) for n in rule.arrays)
         needed = tuple(place is not None for place in operands)
-        edges = ((operands, 0, _held(tape, kept(rule.keeps[0], bound, out, needed), plain)),)
+        edges = ((operands, 0, _held(tape, kept(rule.keeps[0], bound, out, needed), plain, shared)),)
     else:
         found = []
         for k, name in enumerate(rule.arrays):
             place = places.get(name)
             if place is not None:
                 active = tuple(p is not None for p in place) if isinstance(place, tuple) else None
-                found.append((place, k, _held(tape, kept(rule.keeps[k], bound, out, active), plain)))
+                found.append((place, k, _held(tape, kept(rule.keeps[k], bound, out, active), plain, shared)))
         edges = tuple(found)
     tape.masks = tape.masks or rule.masks
     if not isinstance(out, tuple):
@@ -424,14 +473,15 @@ def import_dual(dual: Dual, tape: Tape) -> int:
 
 def _check_use(rule: Rule, bound: dict[str, Any]) -> None:
     """Refuse a call with parameters that the rule does not know about."""
+    name = unknown(rule, bound)
+    if name is not None:
+        raise NotDifferentiableError(
+            f"{name_of(rule.function)} with the argument {name}={bound[name]!r}{user_line()} has no "
+            "derivative rule: leave the argument out, or write the step with other functions"
+        )
     for name, value in bound.items():
         if name in rule.arrays:
             continue
-        if name not in rule.allowed and value is not None and not (name == "where" and value is True):
-            raise NotDifferentiableError(
-                f"{name_of(rule.function)} with the argument {name}={value!r}{user_line()} has no "
-                "derivative rule: leave the argument out, or write the step with other functions"
-            )
         if next(duals_in([value]), None) is not None:
             raise NotDifferentiableError(
                 f"{name_of(rule.function)} is not differentiated with respect to its argument "
@@ -462,17 +512,3 @@ def _strip(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _strip(part) for name, part in value.items()}
     return primal(value)
-
-
-# --- shared memory -----------------------------------------------------------------------------------
-
-
-def relate(x: Dual, view: Dual) -> None:
-    """Remember that two duals share memory."""
-    kin = getattr(x, "kin", None)
-    if kin is None:
-        kin = x.kin = [weakref.ref(x)]
-    if len(kin) & (len(kin) - 1) == 0:  # at powers of two, so that it costs O(1) a view
-        kin[:] = [ref for ref in kin if ref() is not None]
-    kin.append(weakref.ref(view))
-    view.kin = kin

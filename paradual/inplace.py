@@ -1,4 +1,8 @@
-"""Writing in place into a value that is being differentiated: `x += y` and `out=x`."""
+"""Writing in place into a value that is being differentiated: `x[i] = v`, `x += y`, `out=x`, `np.add.at`.
+
+The dual stays the same object, its value is written, and it takes on a new slot: that of a record which
+says what was written where.  See `paradual.kin` for the views of an array.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,81 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import form_of, is_buffer, item, zeros
-from paradual.dual import Dual, position, primal
+from paradual.arrays import Region, follow, form_of, gain, is_buffer, item, put, scatter_add, shape_of, zeros
+from paradual.dual import Dual, _lower, import_dual, innermost, lower_index, position, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, ParadualValueError, user_line
-from paradual.tape import ACTIVE, Home
+from paradual.kin import Kin, root_of, stale
+from paradual.tape import ACTIVE, Home, Tape
+
+
+def setitem(x: Dual, index: Any, value: Any) -> None:
+    """``x[index] = value``, with NumPy's semantics: every view of the memory changes with it."""
+    index = lower_index(index)
+    value = as_array(value)
+    kin = x.kin
+    if kin is not None and value.__class__ is Dual and value.kin is kin and _same_memory(x, index, value):
+        return  # `x[i] += v` has written into the view x[i], and assigns it to itself
+    if value.__class__ is Dual and shape_of(value)[:1] == (1,):
+        value = np.reshape(value, _without_ones(shape_of(value), shape_of(primal(x)[index])))
+    write(x, index, value, put)
+
+
+def write(x: Dual, index: Any, value: Any, how: Any) -> None:
+    """Put a value (or add it: ``how`` is `put` or `gain`) at an index of an array, and record it.
+
+    Parameters
+    ----------
+    x : Dual
+        The array, or a view of it.
+    index : index
+        An index without duals.
+    value : array or Dual
+        What is written; NumPy's rules of broadcasting and casting apply.
+    how : callable
+        `paradual.arrays.put` or `paradual.arrays.gain`.
+
+    Raises
+    ------
+    NotDifferentiableError
+        If the array belongs to a task that this one was forked from, or shares memory in a way that is
+        not known.
+    """
+    root, moves = root_of(x)
+    inner = innermost([value])
+    if inner is not None and position(root, ACTIVE.get()) < ACTIVE.get().index(inner):
+        _enter(root, inner)  # what is written belongs to an inner differentiation, and so does the array now
+    tape = ACTIVE.get()[position(root, ACTIVE.get())]
+    _check_task(root, tape)
+    lowered, place = _lower(value, tape)
+    last = _last(shape_of(root), moves, index) if how is put and _may_repeat(index) else None
+    _seize(root)
+    if lowered.__class__ is Dual and root.value.__class__ is not Dual:
+        root.value = Dual(root.value, *_nothing(ACTIVE.get()[position(lowered, ACTIVE.get())], root.value))
+        _forget(root, True)
+    _store(x.value, index, lowered, how)
+    where = Region(moves, index) if moves else index
+    if tape.records is None:
+        if place is not None or how is put:
+            t = 0.0 if place is None else place
+            if t.__class__ is Dual and root.place.__class__ is not Dual:
+                root.place = Dual(root.place, *_nothing(innermost([t]), root.place))
+            _store(follow(root.place, moves), index, t, how)
+    else:
+        base = root.place if root.home is tape.home else import_dual(root, tape)
+        edges: Any = ((base, 0, (where,) if how is put else ()),)
+        if place is not None:
+            edges += ((place, 1, (where, last) if how is put else (where,)),)
+        tape.masks = True  # a NaN that was overwritten does not matter, as with np.where
+        root.home, root.place = tape.home, len(tape.records)
+        tape.records.append((how, form_of(root.value), edges))
+    _forget(root, False)
 
 
 def assign(target: Any, result: Any) -> Any:
     """``target += ...``: the array named target holds the result from now on, under all its names.
 
     A dual is mutable, as an array is: it takes on the value and the slot of the result.  A NumPy
-    scalar or Python number is not, and the name is bound anew.  Where other duals share the memory,
-    NumPy would change them too: that is refused.
+    scalar or Python number is not, and the name is bound anew.
     """
     if not is_buffer(primal(target)):
         return result
@@ -27,22 +94,183 @@ def assign(target: Any, result: Any) -> Any:
         )
     if not np.can_cast(result.dtype, target.dtype, "same_kind"):
         raise ParadualTypeError(f"cannot write a result of {result.dtype} into {target.dtype}")
-    kin = getattr(target, "kin", ())
-    if any(ref() is not None and ref() is not target for ref in kin):
-        raise NotDifferentiableError(
-            f"writing in place into an array with views{user_line()}: another array that is being "
-            "differentiated shares its memory and would change with it. Write x = x + y instead of "
-            "x += y, or take a copy first"
-        )
+    if target.via is not None:
+        write(target, ..., result, put)
+        return target
+    tape = ACTIVE.get()[position(target, ACTIVE.get())]
+    _check_task(target, tape)
+    _check_writable(target)
     if result.dtype != target.dtype:
         result = result.astype(target.dtype)
     result = _as_buffer(result)
     if result.__class__ is not Dual:
         target.value = result
-        target.home, target.place = _constant_slot(target, result)
+        target.home, target.place = _nothing(tape, result)
     else:
         target.value, target.home, target.place = result.value, result.home, result.place
+    if target.kin is not None:
+        target.kin.written = target.kin.lent = False
+        _forget(target, True)
     return target
+
+
+def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
+    """``ufunc.at(x, index, operand)``: in place, and as often as the index names an element."""
+    if x.__class__ is not Dual:
+        raise NotDifferentiableError(
+            f"np.{ufunc.__name__}.at into a plain array{user_line()}: it cannot hold a derivative. Create it "
+            "with np.zeros_like(x), or np.zeros(shape, like=x), where x is being differentiated"
+        )
+    index = lower_index(index)
+    if ufunc in (np.add, np.subtract):
+        (value,) = map(as_array, operand)
+        write(x, index, value if ufunc is np.add else -value, gain)
+        return
+    if not _may_repeat(index):
+        setitem(x, index, ufunc(x[index], *operand))
+        return
+    # each element as often as it occurs: first all first occurrences, then all second ones, ...
+    numbers = _numbers(shape_of(x), (), index)
+    flat = numbers.ravel()
+    order = np.argsort(flat, kind="stable")
+    first = np.searchsorted(flat[order], flat[order])
+    rank = np.empty_like(order)
+    rank[order] = np.arange(flat.size) - first
+    operand = tuple(np.ravel(np.broadcast_to(as_array(v), numbers.shape)) for v in operand)
+    for k in range(int(rank.max(initial=-1)) + 1):
+        chosen = np.flatnonzero(rank == k)
+        at = np.unravel_index(flat[chosen], shape_of(x))
+        setitem(x, at, ufunc(x[at], *(v[chosen] for v in operand)))
+
+
+def as_array(value: Any) -> Any:
+    """A value as NumPy would make an array of it: nested lists with duals in them are stacked."""
+    if isinstance(value, list | tuple):
+        if innermost([value]) is None:
+            return np.asarray(value)
+        return np.stack(np.broadcast_arrays(*[as_array(part) for part in value]))
+    return value.copy() if type(value) is np.ndarray else value  # its owner may write to it
+
+
+def constant_like(x: Dual, value: Any) -> Any:
+    """A plain array as one that can hold values of a dual's differentiation, and of those around it."""
+    if not isinstance(value, np.ndarray) and not is_buffer(value):
+        return value
+    if value.dtype.kind not in "fc":
+        return value
+    if x.value.__class__ is Dual:
+        value = constant_like(x.value, value)
+    tape = ACTIVE.get()[position(x, ACTIVE.get())]
+    return Dual(value, *_nothing(tape, value))
+
+
+class Flat:
+    """``x.flat``: the elements of an array in C order."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: Dual) -> None:
+        self._array = array
+
+    def __len__(self) -> int:
+        return int(np.prod(shape_of(self._array), dtype=int))
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.ravel(self._array)[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        shape = shape_of(self._array)
+        if not isinstance(index, int | np.integer):
+            index = np.arange(len(self))[lower_index(index)]
+            value = np.ravel(as_array(value))
+            value = value[np.arange(index.size) % max(value.size, 1)]  # shorter ones are repeated
+        setitem(self._array, np.unravel_index(index, shape), value)
+
+    def __iter__(self) -> Any:
+        return iter(np.ravel(self._array))
+
+
+# --- the pieces -------------------------------------------------------------------------------------------
+
+
+def _store(target: Any, index: Any, value: Any, how: Any) -> None:
+    if how is put:
+        target[index] = value
+    elif target.__class__ is Dual:
+        write(target, index, value, how)
+    else:
+        np.broadcast_to(value, target[index].shape)  # refuses what NumPy refuses
+        scatter_add(target, index, value)
+
+
+def _seize(root: Dual) -> None:
+    """Make the memory of an array its own, before it is written."""
+    _check_writable(root)
+    kin = root.kin
+    if kin is None:
+        kin = root.kin = Kin()
+    if kin.written and not kin.lent:
+        return
+    value = root.value
+    root.value = value.__copy__() if value.__class__ is Dual else value.copy(order="K")
+    if not isinstance(root.place, int):  # its tangent
+        root.place = root.place.__copy__() if root.place.__class__ is Dual else np.array(root.place)
+    kin.written, kin.lent = True, False
+    _forget(root, True)
+
+
+def _forget(root: Dual, values: bool) -> None:
+    if root.kin is not None and root.kin.views:
+        stale(root.kin, values)
+
+
+def _check_writable(x: Dual) -> None:
+    value = primal(x)
+    if not is_buffer(value):
+        raise TypeError(f"{type(value).__name__!r} object does not support item assignment")
+    if not getattr(getattr(value, "flags", None), "writeable", True):
+        raise ValueError("assignment destination is read-only")
+    kin = x.kin
+    if kin is not None and kin.opaque and (x.via is None or True):
+        kin.opaque[:] = [ref for ref in kin.opaque if ref() is not None]
+        if kin.opaque:
+            raise NotDifferentiableError(
+                f"writing in place into an array with views{user_line()}: another array that is being "
+                "differentiated (the real or imaginary part, or what a checkpoint or custom function "
+                "returned) shares its memory and would change with it. Write x = x + y instead of x += y, "
+                "or take a copy first: x = x.copy()"
+            )
+
+
+def _check_task(x: Dual, tape: Tape) -> None:
+    there, here = x.home[1], tape.home[1]
+    if there[:-1] != here[:-1] and (len(here) > len(there) or not isinstance(here[-1], int)):
+        raise NotDifferentiableError(
+            f"writing in place into an array that was made outside of this task{user_line()}: other tasks may "
+            "read it at the same time. Take a copy first (x = x.copy()), or return what is to be written and "
+            "write it where the tasks are joined"
+        )
+
+
+def _enter(root: Dual, inner: Tape) -> None:
+    """Make an array of an outer differentiation a constant of an inner one, so that it can hold its values."""
+    value = Dual(root.value, root.home, root.place)
+    if root.kin is not None and root.kin.written:
+        value = value.__copy__()
+        value.value = value.value.copy() if is_buffer(value.value) else value.value.__copy__()
+    root.value = value
+    root.home, root.place = _nothing(inner, value)
+    if root.kin is not None:
+        root.kin.written = root.kin.lent = False
+        _forget(root, True)
+
+
+def _nothing(tape: Any, value: Any) -> tuple[Home, Any]:
+    """A slot that nothing flows into."""
+    if tape.records is None:
+        return tape.home, zeros(form_of(value), value)
+    tape.records.append((item, form_of(value), ()))
+    return tape.home, len(tape.records) - 1
 
 
 def _as_buffer(result: Any) -> Any:
@@ -52,10 +280,41 @@ def _as_buffer(result: Any) -> Any:
     return result if is_buffer(result) else np.asarray(result)
 
 
-def _constant_slot(target: Dual, value: Any) -> tuple[Home, Any]:
-    """A slot that nothing flows into."""
-    tape = ACTIVE.get()[position(target, ACTIVE.get())]
-    if tape.records is None:
-        return tape.home, zeros(form_of(value), value)
-    tape.records.append((item, form_of(value), ()))
-    return tape.home, len(tape.records) - 1
+def _same_memory(x: Dual, index: Any, value: Dual) -> bool:
+    there, here = primal(x)[index], primal(value)
+    return (
+        is_buffer(there)
+        and there.shape == here.shape
+        and there.strides == here.strides
+        and there.__array_interface__["data"] == here.__array_interface__["data"]
+    )
+
+
+def _without_ones(shape: tuple[int, ...], room: tuple[int, ...]) -> tuple[int, ...]:
+    while len(shape) > len(room) and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def _may_repeat(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(getattr(part, "ndim", 0) and part.dtype.kind in "iu" for part in parts)
+
+
+def _numbers(shape: Any, moves: Any, index: Any) -> Any:
+    """The number of each element that an index names, in C order of the array."""
+    if not moves and len(shape) == 1 and not isinstance(index, tuple):
+        return np.where(index < 0, index + shape[0], index)
+    return follow(np.arange(int(np.prod(shape, dtype=int))).reshape(shape), moves)[index]
+
+
+def _last(shape: Any, moves: Any, index: Any) -> Any:
+    """Where an index names an element for the last time, if it names any of them twice: that write stays."""
+    numbers = _numbers(shape, moves, index)
+    flat = numbers.ravel()
+    seen = np.unique(flat[::-1], return_index=True)[1]
+    if len(seen) == len(flat):
+        return None
+    last = np.zeros(len(flat), bool)
+    last[len(flat) - 1 - seen] = True
+    return last.reshape(numbers.shape)

@@ -25,7 +25,7 @@ from paradual.dual import (
     unary,
 )
 from paradual.errors import NotDifferentiableError, ParadualTypeError, user_line
-from paradual.inplace import assign
+from paradual.inplace import Flat, assign, constant_like, setitem, ufunc_at
 from paradual.rules.registry import name_of
 from paradual.tape import ACTIVE
 
@@ -249,10 +249,7 @@ class Operators(Dual):
         return assign(self, self // other)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise NotDifferentiableError(
-            f"item assignment to a value that is being differentiated{user_line()}: build the array "
-            "instead, with np.where(mask, new, x), np.concatenate or np.stack"
-        )
+        setitem(self, index, value)
 
     # --- comparisons and casts look at the primal only --------------------------------------------
 
@@ -366,7 +363,7 @@ class Operators(Dual):
 
     @property
     def flat(self) -> Any:
-        return iter(np.ravel(self))
+        return Flat(self)
 
     # --- ndarray's methods, where they are not simply the NumPy function of the same name -------------
 
@@ -447,6 +444,8 @@ def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
         kwargs.pop("where", None)
     if method == "__call__":
         return call(ufunc, inputs, kwargs)
+    if method == "at":
+        return ufunc_at(ufunc, *inputs)
     if method == "reduce" and ufunc in REDUCTIONS:
         axis = kwargs.pop("axis", 0)
         return REDUCTIONS[ufunc](*inputs, axis=axis, **kwargs)

@@ -36,6 +36,7 @@ from paradual.rules.registry import (
     linear,
     multilinear,
     refused,
+    variant,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "linear",
     "multilinear",
     "refused",
+    "variant",
 ]
 del constants, decompositions, fft, indexing, linalg, numeric, polynomials, products
 del reductions, shaping, statistics, _elementwise, _refused

@@ -87,11 +87,17 @@ elementwise(np.logaddexp2, lambda x1, x2: _share(x1, x2, np.exp2), lambda x1, x2
 
 # --- trigonometric and hyperbolic -----------------------------------------------------------------
 
+
+def _leg(x: Any) -> Any:
+    """``sqrt(1 - x**2)``, for complex numbers on the side of the branch cuts where NumPy's arcsin is."""
+    return np.sqrt(-(x - 1)) * np.sqrt(1 + x) if is_complex(x) else np.sqrt(1 - x * x)
+
+
 elementwise(np.sin, lambda x: np.cos(x))
 elementwise(np.cos, lambda x: -np.sin(x))
 elementwise(np.tan, lambda out: 1 + out * out)
-elementwise(np.arcsin, lambda x: 1 / np.sqrt(1 - x * x))
-elementwise(np.arccos, lambda x: -1 / np.sqrt(1 - x * x))
+elementwise(np.arcsin, lambda x: 1 / _leg(x))
+elementwise(np.arccos, lambda x: -1 / _leg(x))
 elementwise(np.arctan, lambda x: 1 / (1 + x * x))
 elementwise(
     np.arctan2,
@@ -207,3 +213,5 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, **kwargs: Any) -> Any:
 
 
 composed(np.clip, _clip)
+if hasattr(getattr(np, "_core", None), "umath"):  # the ufunc that a.clip(low, high) of a plain array calls
+    composed(np._core.umath.clip, lambda x1, x2, x3: np.minimum(np.maximum(x1, x2), x3))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import Item, Scatter, cast, item, scatter_sum
+from paradual.arrays import Item, Scatter, cast, gain, item, look, put, scatter_sum
 from paradual.rules.registry import composed, linear
 
 linear(operator.getitem, lambda g, b: Scatter(b, g))
@@ -20,9 +20,21 @@ if hasattr(np, "astype"):
 linear(
     scatter_sum,
     lambda g, shape, dtype: g,
-    lambda g, indices: [g[index] for index in indices],
+    lambda g, indices: [look(g, index) for index in indices],
     arrays="base values",
 )
+
+
+# Writing in place.  The sweep has a faster way for these two, which writes into the cotangent: see `pull`.
+def _unput(g: Any, where: Any, last: Any) -> Any:
+    part = look(g, where)
+    return part if last is None else np.where(last, part, 0)  # what was overwritten at once was never there
+
+
+linear(
+    put, lambda g, where: put(g, 0, where), _unput, arrays="base value", names="base value where last", masks=True
+)
+linear(gain, lambda g: g, lambda g, where: look(g, where), arrays="base value")
 
 linear(
     np.where,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from paradual.arrays import cast, dispatch, is_complex, shape_of
-from paradual.errors import NotDifferentiableError
-from paradual.rules.registry import composed, elementwise, general, linear
+from paradual.rules.registry import composed, constant, elementwise, general, linear, variant
 
 Axis = Any  # None, an int or a tuple of ints
 
@@ -26,12 +29,45 @@ def _count(shape: Any, axis: Axis) -> int:
 
 def in_dtype(a: Any, dtype: Any) -> Any:
     """An array in the dtype that a function was told to compute in, if it was."""
-    return a if dtype is None or dtype is np._NoValue else cast(a, np.dtype(dtype))  # type: ignore[attr-defined]
+    return cast(a, np.dtype(dtype)) if is_given(dtype) else a
+
+
+def duals_in(x: Any) -> Iterator[Any]:
+    """The duals among an argument and, for a list, its elements."""
+    if hasattr(x, "place"):
+        yield x
+    elif isinstance(x, list | tuple):
+        for part in x:
+            yield from duals_in(part)
+
+
+def plain(x: Any) -> Any:
+    """The value of an argument that only decides between elements, without its derivative."""
+    out = dispatch(plain, duals_in(x), (x,))
+    return x if out is NotImplemented else out
+
+
+constant(plain)
+
+
+def as_array(x: Any) -> Any:
+    """An argument that may be a list of numbers."""
+    return x if hasattr(x, "shape") else np.asarray(x)
+
+
+def is_given(option: Any) -> bool:
+    """Whether an option was given, and is not NumPy's mark for a default."""
+    return option is not None and option is not np._NoValue  # type: ignore[attr-defined]
+
+
+def is_set(flag: Any) -> bool:
+    """Whether a flag such as keepdims was given and is true."""
+    return is_given(flag) and bool(flag)
 
 
 def expand(g: Any, shape: Any, axis: Axis, keepdims: Any) -> Any:
     """Put the reduced axes back, with length 1, so that a cotangent broadcasts over the operand."""
-    if keepdims is True or not shape:
+    if keepdims or not shape:
         return g
     axes = _axes(axis, len(shape))
     return np.reshape(g, tuple(1 if k in axes else n for k, n in enumerate(shape)))
@@ -44,7 +80,9 @@ def _unsum(g: Any, a_shape: Any, axis: Axis = None, keepdims: Any = False) -> An
 linear(np.sum, _unsum)
 linear(
     np.mean,
-    lambda g, a_shape, axis=None, keepdims=False: _unsum(g / _count(a_shape, axis), a_shape, axis, keepdims),
+    lambda g, a_shape, axis=None, keepdims=False: _unsum(
+        g / max(_count(a_shape, axis), 1), a_shape, axis, keepdims
+    ),
 )
 
 
@@ -69,7 +107,7 @@ def _extremum_pull(g: Any, a: Any, out: Any, axis: Axis = None, keepdims: Any = 
 
 
 def _extremum_push(t: Any, a: Any, out: Any, axis: Axis = None, keepdims: Any = False) -> Any:
-    return np.sum(t * _shares(a, out, axis, keepdims), axis=axis, keepdims=keepdims is True)
+    return np.sum(t * _shares(a, out, axis, keepdims), axis=axis, keepdims=bool(keepdims))
 
 
 for _f in (np.max, np.min, np.amax, np.amin):
@@ -105,8 +143,8 @@ def _prod_pull(g: Any, a: Any, axis: Axis = None, keepdims: Any = False) -> Any:
 
 def _prod_push(t: Any, a: Any, axis: Axis = None, keepdims: Any = False) -> Any:
     if a.size == 0:
-        return np.sum(t, axis=axis, keepdims=keepdims is True)
-    return np.sum(t * _others(a, axis), axis=axis, keepdims=keepdims is True)
+        return np.sum(t, axis=axis, keepdims=bool(keepdims))
+    return np.sum(t * _others(a, axis), axis=axis, keepdims=bool(keepdims))
 
 
 general(np.prod, _prod_pull, _prod_push)
@@ -150,7 +188,128 @@ if hasattr(np, "cumulative_sum"):
     composed(np.cumulative_sum, _cumulative(np.cumsum, 0.0))
     composed(np.cumulative_prod, _cumulative(np.cumprod, 1.0))
 
+# --- some of the entries only: those left out are replaced first, so that no nan of theirs gets through -----
+
+
+def select(a: Any, where: Any, other: Any) -> Any:
+    """An array with another number in the entries that ``where`` leaves out."""
+    if not is_given(where) or where is True:
+        return a
+    return np.where(np.broadcast_to(where, shape_of(a)), a, other)
+
+
+def _joined(f: Any, neutral: float, join: Any) -> Any:
+    def definition(
+        a: Any,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: Any = False,
+        initial: Any = None,
+        where: Any = True,
+    ) -> Any:
+        total = f(select(as_array(a), where, neutral), axis=axis, dtype=dtype, out=out, keepdims=keepdims)
+        if not is_given(initial):
+            return total
+        return join(total, cast(_number(initial), total.dtype))
+
+    return definition
+
+
+def _number(initial: Any) -> Any:
+    if shape_of(initial):
+        raise ValueError("the initial value of a reduction must be a number")
+    return initial
+
+
+variant(np.sum, _joined(np.sum, 0, np.add))
+variant(np.prod, _joined(np.prod, 1, np.multiply))
+
+
+def _bounded(f: Any, worst: float, join: Any) -> Any:
+    def definition(
+        a: Any,
+        axis: Axis = None,
+        out: Any = None,
+        keepdims: Any = False,
+        initial: Any = np._NoValue,  # type: ignore[attr-defined]
+        where: Any = True,
+    ) -> Any:
+        a = as_array(a)
+        if not is_given(initial):
+            raise ValueError(
+                f"reduction operation '{join.__name__}' does not have an identity, so to use a where mask "
+                "one has to specify 'initial'"
+            )
+        initial = cast(_number(initial), a.dtype)
+        if a.size == 0:  # np.sum knows the shape of the result
+            return np.sum(a, axis=axis, out=out, keepdims=keepdims) + initial
+        return join(f(select(a, where, worst), axis=axis, out=out, keepdims=keepdims), initial)
+
+    return definition
+
+
+for _f in (np.max, np.amax):
+    variant(_f, _bounded(np.max, -np.inf, np.maximum))
+for _f in (np.min, np.amin):
+    variant(_f, _bounded(np.min, np.inf, np.minimum))
+
+
+def count(a: Any, axis: Axis, where: Any, keepdims: bool) -> Any:
+    """How many entries go into each result: a number, or an array of the precision of ``a``."""
+    if not is_given(where) or where is True:
+        return _count(shape_of(a), axis)
+    n = np.sum(np.broadcast_to(where, shape_of(a)), axis=axis, keepdims=keepdims)
+    return n.astype(np.zeros(0, a.dtype).real.dtype)
+
+
+def _mean(
+    a: Any,
+    axis: Axis = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+) -> Any:
+    if is_given(dtype) and np.dtype(dtype).kind not in "fc":
+        return np.mean(plain(a), axis, dtype, out, is_set(keepdims), where=where)
+    a = in_dtype(a, dtype)
+    total = np.sum(select(a, where, 0), axis=axis, out=out, keepdims=keepdims)
+    n = count(a, axis, where, is_set(keepdims))
+    if np.all(n):
+        return total / n
+    warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=4)
+    return np.where(n == 0, np.nan, total / np.maximum(n, 1))
+
+
+variant(np.mean, _mean)
+
 # --- spread --------------------------------------------------------------------------------------------
+
+
+def deviations(a: Any, axis: Axis, keepdims: Any, where: Any, mean: Any) -> Any:
+    """The sum of the squared distances from the mean."""
+    kept = select(a, where, 0)
+    if not is_given(mean):
+        n = count(a, axis, where, True)
+        n = max(n, 1) if isinstance(n, int) else np.maximum(n, 1)
+        mean = np.sum(kept, axis=axis, keepdims=True) / n
+    deviation = select(kept - mean, where, 0)
+    square = (deviation * np.conjugate(deviation)).real if is_complex(a) else deviation * deviation
+    return np.sum(square, axis=axis, keepdims=is_set(keepdims))
+
+
+def degrees(a: Any, axis: Axis, keepdims: Any, where: Any, ddof: Any, correction: Any) -> Any:
+    """What the sum of squares is divided by: the number of entries less the degrees of freedom."""
+    if is_given(correction):
+        if ddof != 0:
+            raise ValueError("ddof and correction can't be provided simultaneously.")
+        ddof = correction
+    left = count(a, axis, where, is_set(keepdims)) - ddof
+    if np.any(left <= 0):
+        warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=5)
+    return left
 
 
 def _var(
@@ -165,17 +324,16 @@ def _var(
     mean: Any = None,
     correction: Any = None,
 ) -> Any:
-    if where is not True:
-        raise NotDifferentiableError("np.var and np.std with where=: select the elements first")
-    if correction is not None and correction is not np._NoValue:
-        ddof = correction
+    if is_given(dtype) and np.dtype(dtype).kind not in "fc":
+        options = {"where": where, "mean": plain(mean), "correction": correction}
+        given = {name: value for name, value in options.items() if is_given(value)}
+        return np.var(plain(a), axis, dtype, None, ddof, is_set(keepdims), **given)
     a = in_dtype(a, dtype)
-    if mean is None or mean is np._NoValue:
-        mean = np.mean(a, axis=axis, keepdims=True)
-    deviation = a - mean
-    square = (deviation * np.conjugate(deviation)).real if is_complex(a) else deviation * deviation
-    total = np.sum(square, axis=axis, keepdims=keepdims is True)
-    return total / (_count(a.shape, axis) - ddof)
+    n = degrees(a, axis, keepdims, where, ddof, correction)
+    total = deviations(a, axis, keepdims, where, mean)
+    if np.all(n > 0):
+        return total / n
+    return total * np.where(n > 0, 1 / np.where(n > 0, n, 1), np.inf).astype(total.dtype)  # 0/0 is nan
 
 
 composed(np.var, _var)
@@ -198,25 +356,43 @@ def half_over(x: Any) -> Any:
 
 elementwise(root, lambda out: half_over(out))
 elementwise(half_over, lambda x: -0.5 / (x * x))
-composed(np.std, lambda a, *args, **kwargs: root(_var(a, *args, **kwargs)))
+
+
+def root_of(var: Any) -> Any:
+    """The standard deviation that goes with a definition of the variance, and with its parameters."""
+
+    @functools.wraps(var)
+    def definition(*args: Any, **kwargs: Any) -> Any:
+        return root(var(*args, **kwargs))
+
+    return definition
+
+
+composed(np.std, root_of(_var))
 
 
 def _average(
     a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
 ) -> Any:
-    keep = keepdims is True
+    a, keep = as_array(a), is_set(keepdims)
     if weights is None:
         out = np.mean(a, axis=axis, keepdims=keep)
-        scale = np.ones_like(out) * _count(shape_of(a), axis)
+        scale: Any = out.dtype.type(_count(a.shape, axis))
     else:
-        if shape_of(weights) != shape_of(a):
-            axes = _axes(axis, len(shape_of(a)))
-            order = np.argsort(axes)
-            weights = np.transpose(weights, order) if len(axes) > 1 else weights
-            weights = expand_weights(weights, shape_of(a), axes)
-        scale = np.sum(weights * np.ones_like(a), axis=axis, keepdims=keep)
-        out = np.sum(a * weights, axis=axis, keepdims=keep) / scale
-    return (out, scale) if returned else out
+        weights = as_array(weights)
+        axes = normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim)
+        if weights.shape != a.shape:
+            if axis is None:
+                raise TypeError("Axis must be specified when shapes of a and weights differ.")
+            if weights.shape != tuple(a.shape[k] for k in axes):
+                raise ValueError("Shape of weights must be consistent with shape of a along specified axis.")
+            weights = expand_weights(np.transpose(weights, np.argsort(axes)), a.shape, axes)
+        precision = np.result_type(a.dtype, weights.dtype, *(["f8"] if a.dtype.kind in "iub" else []))
+        scale = np.sum(cast(weights, precision), axis=axes, keepdims=keep)
+        if np.any(scale == 0):
+            raise ZeroDivisionError("Weights sum to zero, can't be normalized")
+        out = np.sum(cast(a * weights, precision), axis=axes, keepdims=keep) / scale
+    return (out, np.copy(np.broadcast_to(scale, shape_of(out)))) if returned else out
 
 
 def expand_weights(weights: Any, shape: Any, axes: tuple[int, ...]) -> Any:

@@ -25,7 +25,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
 
@@ -37,9 +37,13 @@ from paradual.arrays import (
     add,
     complete,
     fit,
+    gain,
     is_complex,
+    memory,
+    put,
     shape_of,
     times,
+    within,
     zeros,
 )
 from paradual.errors import NotDifferentiableError, ParadualValueError
@@ -70,6 +74,7 @@ class Rule:
     push_keeps: tuple[tuple[str, Any], ...] = ()
     reason: str = ""
     masks: bool = False  # whether it selects entries (np.where)
+    variant: Function | None = None  # a definition for calls with parameters that the rule does not know
     allowed: frozenset[str] = field(default=frozenset())
 
 
@@ -288,6 +293,19 @@ def composed(f: Function, definition: Function) -> None:
     RULES[f] = Rule("composed", f, names, push=definition)
 
 
+def variant(f: Function, definition: Function) -> None:
+    """Define calls of a function with parameters that its rule does not know, as `composed` does.
+
+    Parameters
+    ----------
+    f : callable
+        A function that has a rule, which stays the one for all other calls.
+    definition : callable
+        The function written in functions that have rules, with all its parameters.
+    """
+    RULES[f] = replace(RULES[f], variant=definition)
+
+
 def constant(*functions: Function) -> None:
     """Declare functions whose results carry no derivative: integers, booleans, shapes, steps."""
     for f in functions:
@@ -330,6 +348,15 @@ def bind(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
     return {name: v for name, v in bound.items() if v is not np._NoValue}
 
 
+def unknown(rule: Rule, bound: dict[str, Any]) -> str | None:
+    """A parameter of a call that the rule does not know about, if there is one."""
+    for name, value in bound.items():
+        if not (name in rule.allowed or name in rule.arrays or value is None):
+            if not (name == "where" and value is True):
+                return name
+    return None
+
+
 def kept(wanted: Any, bound: dict[str, Any], out: Any, active: Any = None) -> tuple[Any, ...]:
     """What a pullback named, taken from the bound arguments and the result."""
     values = []
@@ -354,9 +381,11 @@ def kept(wanted: Any, bound: dict[str, Any], out: Any, active: Any = None) -> tu
 def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int, g: Any) -> None:
     """Add what one array record contributes to the cotangents of its operands."""
     f, form, edges = records[index]
-    plain = type(g) is np.ndarray
-    if not plain:
+    if type(g) is not np.ndarray:
         g = complete(g, form)
+    if f is put or f is gain:
+        _pull_written(records, cotangents, owned, index, g, edges)
+        return
     rule = RULES.get(f)
     if rule is None:
         rule = lookup(f)
@@ -383,6 +412,30 @@ def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int,
             add(cotangents, owned, operand, c, target)
         else:
             add(cotangents, owned, operand, fit(c, target), target, product)
+
+
+def _pull_written(records: Any, cotangents: Any, owned: Any, index: int, g: Any, edges: Any) -> None:
+    """The pullbacks of a write in place, in place: the cotangent goes on to the array as it was before.
+
+    So a loop that writes element by element costs O(1) a step in the reverse pass too.
+    """
+    f = records[index][0]
+    for operand, k, keep in reversed(edges):  # the value written, and then the array
+        if k == 1:
+            c = RULES[f].pulls[1](g, *keep)
+            _contribute(records, cotangents, owned, operand, np.copy(c) if memory(c) is memory(g) else c)
+            continue
+        if index not in owned:
+            g = np.copy(g, order="C")
+        if f is put:
+            target, at = within(g, keep[0])
+            target[at] = 0
+        before = cotangents[operand]
+        if before is None:
+            cotangents[operand] = g
+            owned.add(operand)
+        else:
+            _contribute(records, cotangents, owned, operand, g)
 
 
 def _contribute(records: Any, cotangents: Any, owned: Any, operand: int, c: Any) -> None:
@@ -498,4 +551,5 @@ __all__ = [
     "pull",
     "push",
     "refused",
+    "variant",
 ]

@@ -1,0 +1,119 @@
+"""Arrays that share memory: an array that owns it, its views, and what must not change when they are written.
+
+NumPy's arrays are written in place, slots never are.  So a write gives the owner of the memory a new slot,
+and makes its views stale: they forget their slot, and derive it anew from the owner when next asked.  Before
+the first write the memory is copied, so that from then on only duals of this family refer to it; what a tape
+keeps of it afterwards is a copy, or the memory itself, which is then copied before the next write.  So a loop
+that reads and writes an array element by element costs O(1) a step.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from paradual.arrays import Move, is_buffer, memory
+
+SMALL = 1 << 14  # bytes: up to here what is kept of a written array is a copy
+
+
+class Kin:
+    """The duals that share one array's memory.
+
+    Attributes
+    ----------
+    written : bool
+        Whether the memory was written, and so belongs to these duals alone.
+    lent : bool
+        Whether something else has come to refer to it since.
+    views, fresh : dict of weakref
+        The views that know their value, and those of them that know their slot, by identity.
+    opaque : list of weakref
+        Those of which is not known how they are derived.
+    """
+
+    __slots__ = ("fresh", "lent", "opaque", "views", "written")
+
+    def __init__(self) -> None:
+        self.written = False
+        self.lent = False
+        self.views: dict[int, Any] = {}
+        self.fresh: dict[int, Any] = {}
+        self.opaque: list[Any] = []
+
+
+def relate(x: Any, view: Any, move: Move | None = None) -> None:
+    """Remember that a dual is a view of another one, and how it is derived from it."""
+    kin = x.kin
+    if kin is None:
+        kin = x.kin = Kin()
+    view.kin = kin
+    if move is None:
+        kin.opaque.append(weakref.ref(view))
+        return
+    view.via = (x, move)
+    _remember(kin, view)
+
+
+def _remember(kin: Kin, view: Any) -> None:
+    views = kin.views
+    if len(views) > 8 and len(views) & (len(views) - 1) == 0:  # at powers of two, so that it costs O(1) a view
+        for key in [key for key, ref in views.items() if ref() is None]:
+            del views[key]
+    views[id(view)] = kin.fresh[id(view)] = weakref.ref(view)
+
+
+def root_of(x: Any) -> tuple[Any, tuple[Move, ...]]:
+    """The dual that owns the memory of another one, and the moves that lead from it to that one."""
+    chain = []
+    while x.via is not None:
+        x, move = x.via
+        chain.append(move)
+    return x, tuple(reversed(chain))
+
+
+def steady(x: Any) -> Any:
+    """The value of a dual, safe from what may be written to the dual later."""
+    value, kin = x.value, x.kin
+    if kin is None or not kin.written:
+        return value  # it is copied before the first write
+    if is_buffer(value):
+        if value.nbytes <= SMALL or value.nbytes * 2 <= memory(value).nbytes:
+            return value.copy()
+        kin.lent = True
+        return value
+    return value.__copy__() if hasattr(value, "place") else value
+
+
+def stale(kin: Kin, values: bool) -> None:
+    """Make the views forget their slots, and their values too where the memory has moved."""
+    for ref in (kin.views if values else kin.fresh).values():
+        view = ref()
+        if view is not None:
+            for name in ("home", "place", "value") if values else ("home", "place"):
+                if _has(view, name):
+                    delattr(view, name)
+    kin.fresh.clear()
+    if values:
+        kin.views.clear()
+
+
+def _has(view: Any, name: str) -> bool:
+    try:
+        object.__getattribute__(view, name)
+    except AttributeError:
+        return False
+    return True
+
+
+def refresh(view: Any, name: str) -> None:
+    """Derive the slot (or only the value) of a stale view anew."""
+    x, (f, args, kwargs) = view.via
+    if name == "value":
+        view.value = f(x.value, *args, **kwargs)
+    else:
+        derived = f(x.__class__(x.value, x.home, x.place), *args, **kwargs)
+        view.home, view.place = derived.home, derived.place
+        if not _has(view, "value"):
+            view.value = derived.value
+    _remember(view.kin, view)
