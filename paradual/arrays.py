@@ -184,6 +184,13 @@ def bare(value: Any) -> Any:
     return value
 
 
+def has_dual(value: Any) -> bool:
+    """Whether a value is a dual, or a list or tuple with one in it."""
+    if isinstance(value, list | tuple):
+        return any(has_dual(part) for part in value)
+    return hasattr(type(value), "place")
+
+
 def memory(value: Any) -> Any:
     """The array that owns the memory of an array; None for what is not an array."""
     if not is_buffer(value):

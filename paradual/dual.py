@@ -14,16 +14,11 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import Move, Region, cast, form_of, is_buffer, item, memory, shape_of
-from paradual.errors import (
-    LeakedDualError,
-    NotDifferentiableError,
-    ParadualTypeError,
-    user_line,
-)
+from paradual.errors import LeakedDualError, ParadualTypeError, user_line
 from paradual.held import hold
 from paradual.kin import Kin, refresh, relate, root_of, steady
-from paradual.rules import registry
-from paradual.rules.registry import RULES, Rule, bind, kept, name_of, unknown
+from paradual.rules import modes, registry
+from paradual.rules.registry import RULES, Rule, bind, check_out, check_use, kept, unknown
 from paradual.tape import ACTIVE, Home, Tape, add_leaf
 
 # Values whose arithmetic is Python's own and whose partial derivatives cost nothing.
@@ -283,7 +278,7 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     if rule.kind == "constant":
         return f(*_strip(args), **_strip(kwargs))
     if rule.kind == "composed":
-        _check_out(rule, bind(rule, args, kwargs))
+        check_out(rule, bind(rule, args, kwargs))
         assert rule.push is not None
         return rule.push(*args, **kwargs)
     if isinstance(f, np.ufunc):
@@ -294,7 +289,7 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
         return (compute or f)(*args, **kwargs)
     if rule.variant is not None and unknown(rule, bound):
         return rule.variant(*args, **kwargs)
-    _check_use(rule, bound)
+    check_use(rule, bound)
     given = args, kwargs
     operands = list(duals_in(bound.values()))
     plain = [v for v in _flat(bound.values()) if type(v) is np.ndarray]
@@ -399,11 +394,11 @@ def _push(tape: Tape, rule: Rule, bound: Any, places: Any, out: Any, args: Any, 
         return f(*new_args, *args[len(rule.names) :], **{n: replaced.get(n, v) for n, v in kwargs.items()})
 
     with np.errstate(all="ignore"):  # the primal has warned already, where there is cause
-        t = registry.push(rule, bound, places, out, again)
+        t = modes.push(rule, bound, places, out, again)
     if not isinstance(out, tuple):
-        return Dual(out, tape.home, registry.fit_tangent(t, out))
+        return Dual(out, tape.home, modes.fit_tangent(t, out))
     parts = [
-        Dual(part, tape.home, registry.fit_tangent(dt, part)) if is_inexact(part) else part
+        Dual(part, tape.home, modes.fit_tangent(dt, part)) if is_inexact(part) else part
         for part, dt in zip(out, t, strict=True)
     ]
     return _rebuild(out, parts)
@@ -469,39 +464,6 @@ def _lower(value: Any, tape: Tape) -> tuple[Any, Any]:
 def import_dual(dual: Dual, tape: Tape) -> int:
     """The leaf of this tape that stands for a dual of another job."""
     return add_leaf(tape, (dual.home[1], dual.place), form_of(dual.value))
-
-
-def _check_use(rule: Rule, bound: dict[str, Any]) -> None:
-    """Refuse a call with parameters that the rule does not know about."""
-    name = unknown(rule, bound)
-    if name is not None:
-        raise NotDifferentiableError(
-            f"{name_of(rule.function)} with the argument {name}={bound[name]!r}{user_line()} has no "
-            "derivative rule: leave the argument out, or write the step with other functions"
-        )
-    for name, value in bound.items():
-        if name in rule.arrays:
-            continue
-        if next(duals_in([value]), None) is not None:
-            raise NotDifferentiableError(
-                f"{name_of(rule.function)} is not differentiated with respect to its argument "
-                f"{name!r}{user_line()}: pass paradual.stop_gradient({name}) if it is constant"
-            )
-    if bound.get("order") in ("A", "K") and rule.function in (np.reshape, np.ravel):
-        raise NotDifferentiableError(
-            f"{name_of(rule.function)} with order={bound['order']!r}{user_line()}: the order of the elements "
-            "depends on the memory layout, which derivatives need not share. Use order='C' or 'F'"
-        )
-    _check_out(rule, bound)
-
-
-def _check_out(rule: Rule, bound: dict[str, Any]) -> None:
-    out = bound.get("out")
-    if out is not None and "out" in bound and out is not np._NoValue:
-        raise NotDifferentiableError(
-            f"{name_of(rule.function)} with out= on values that are being differentiated"
-            f"{user_line()}: use its result instead"
-        )
 
 
 def _strip(value: Any) -> Any:

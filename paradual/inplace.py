@@ -14,6 +14,7 @@ from paradual.arrays import Region, follow, form_of, gain, is_buffer, item, put,
 from paradual.dual import Dual, _lower, import_dual, innermost, lower_index, position, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, ParadualValueError, user_line
 from paradual.kin import Kin, root_of, stale
+from paradual.rules.creation import stacked
 from paradual.tape import ACTIVE, Home, Tape
 
 
@@ -126,8 +127,9 @@ def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
         (value,) = map(as_array, operand)
         write(x, index, value if ufunc is np.add else -value, gain)
         return
+    target: Any = x
     if not _may_repeat(index):
-        setitem(x, index, ufunc(x[index], *operand))
+        setitem(x, index, ufunc(target[index], *operand))
         return
     # each element as often as it occurs: first all first occurrences, then all second ones, ...
     numbers = _numbers(shape_of(x), (), index)
@@ -140,16 +142,12 @@ def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
     for k in range(int(rank.max(initial=-1)) + 1):
         chosen = np.flatnonzero(rank == k)
         at = np.unravel_index(flat[chosen], shape_of(x))
-        setitem(x, at, ufunc(x[at], *(v[chosen] for v in operand)))
+        setitem(x, at, ufunc(target[at], *(v[chosen] for v in operand)))
 
 
 def as_array(value: Any) -> Any:
-    """A value as NumPy would make an array of it: nested lists with duals in them are stacked."""
-    if isinstance(value, list | tuple):
-        if innermost([value]) is None:
-            return np.asarray(value)
-        return np.stack(np.broadcast_arrays(*[as_array(part) for part in value]))
-    return value.copy() if type(value) is np.ndarray else value  # its owner may write to it
+    """What is written, as an array that its owner does not write to later."""
+    return value.copy() if type(value) is np.ndarray else stacked(value)
 
 
 def constant_like(x: Dual, value: Any) -> Any:
@@ -176,7 +174,8 @@ class Flat:
         return int(np.prod(shape_of(self._array), dtype=int))
 
     def __getitem__(self, index: Any) -> Any:
-        return np.ravel(self._array)[index]
+        flat: Any = np.ravel(self._array)
+        return flat[index]
 
     def __setitem__(self, index: Any, value: Any) -> None:
         shape = shape_of(self._array)
@@ -231,7 +230,7 @@ def _check_writable(x: Dual) -> None:
     if not getattr(getattr(value, "flags", None), "writeable", True):
         raise ValueError("assignment destination is read-only")
     kin = x.kin
-    if kin is not None and kin.opaque and (x.via is None or True):
+    if kin is not None and kin.opaque:
         kin.opaque[:] = [ref for ref in kin.opaque if ref() is not None]
         if kin.opaque:
             raise NotDifferentiableError(
@@ -244,16 +243,16 @@ def _check_writable(x: Dual) -> None:
 
 def _check_task(x: Dual, tape: Tape) -> None:
     there, here = x.home[1], tape.home[1]
-    if there[:-1] != here[:-1] and (len(here) > len(there) or not isinstance(here[-1], int)):
+    if there[: len(here) - 1] != here[:-1]:  # neither of this task nor of one that it has joined
         raise NotDifferentiableError(
-            f"writing in place into an array that was made outside of this task{user_line()}: other tasks may "
-            "read it at the same time. Take a copy first (x = x.copy()), or return what is to be written and "
-            "write it where the tasks are joined"
+            f"writing in place into an array that was made outside of this task or checkpoint{user_line()}: "
+            "others may read it at the same time, and what is computed again would write it again. Take a "
+            "copy first (x = x.copy()), or return what is to be written and write it outside"
         )
 
 
 def _enter(root: Dual, inner: Tape) -> None:
-    """Make an array of an outer differentiation a constant of an inner one, so that it can hold its values."""
+    """Make an array of an outer differentiation one of an inner one, so that it can hold its values."""
     value = Dual(root.value, root.home, root.place)
     if root.kin is not None and root.kin.written:
         value = value.__copy__()

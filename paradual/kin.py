@@ -57,7 +57,7 @@ def relate(x: Any, view: Any, move: Move | None = None) -> None:
 
 def _remember(kin: Kin, view: Any) -> None:
     views = kin.views
-    if len(views) > 8 and len(views) & (len(views) - 1) == 0:  # at powers of two, so that it costs O(1) a view
+    if len(views) > 8 and len(views) & (len(views) - 1) == 0:  # at powers of two: O(1) a view
         for key in [key for key, ref in views.items() if ref() is None]:
             del views[key]
     views[id(view)] = kin.fresh[id(view)] = weakref.ref(view)

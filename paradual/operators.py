@@ -25,9 +25,9 @@ from paradual.dual import (
     unary,
 )
 from paradual.errors import NotDifferentiableError, ParadualTypeError, user_line
-from paradual.inplace import Flat, assign, constant_like, setitem, ufunc_at
-from paradual.rules.registry import name_of
+from paradual.inplace import Flat, assign, constant_like, setitem
 from paradual.tape import ACTIVE
+from paradual.ufuncs import ufunc_call
 
 _new = Dual.__new__
 
@@ -55,7 +55,11 @@ class Operators(Dual):
         return ufunc_call(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return call(f, args, kwargs)
+        out = kwargs.get("out")
+        if out.__class__ is Dual:
+            return assign(out, call(f, args, {k: v for k, v in kwargs.items() if k != "out"}))
+        result = call(f, args, kwargs)
+        return constant_like(self, result) if f in CREATE else result
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise ParadualTypeError(
@@ -355,15 +359,29 @@ class Operators(Dual):
 
     @property
     def real(self) -> Any:
-        return np.real(self)
+        return np.real(self) if self.dtype.kind == "c" else self
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self[...] = value + 1j * np.imag(self) if self.dtype.kind == "c" else value
 
     @property
     def imag(self) -> Any:
         return np.imag(self)
 
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        if self.dtype.kind != "c":
+            raise TypeError("array does not have imaginary part to set")
+        self[...] = np.real(self) + 1j * value
+
     @property
     def flat(self) -> Any:
         return Flat(self)
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        Flat(self)[:] = value
 
     # --- ndarray's methods, where they are not simply the NumPy function of the same name -------------
 
@@ -389,8 +407,17 @@ class Operators(Dual):
     def copy(self, order: Any = "C") -> Any:
         return np.copy(self)
 
-    def sort(self, *args: Any, **kwargs: Any) -> None:
-        raise NotDifferentiableError(f"x.sort() writes in place{user_line()}: write x = np.sort(x)")
+    def sort(self, axis: int = -1, **kwargs: Any) -> None:
+        self[...] = np.sort(self, axis, **kwargs)
+
+    def partition(self, kth: Any, axis: int = -1, *args: Any, **kwargs: Any) -> None:
+        self[...] = np.partition(self, kth, axis, *args, **kwargs)
+
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
+    def put(self, indices: Any, values: Any, mode: Any = "raise") -> None:
+        np.put(self, indices, values, mode)  # type: ignore[arg-type]
 
     def item(self, *index: Any) -> Any:
         if not index and self.size != 1:
@@ -414,11 +441,6 @@ class Operators(Dual):
     def clip(self, min: Any = None, max: Any = None, **kwargs: Any) -> Any:
         return np.clip(self, min, max, **kwargs)
 
-    def partition(self, *args: Any, **kwargs: Any) -> None:
-        raise NotDifferentiableError(
-            f"x.partition() writes in place{user_line()}: write x = np.partition(x, k)"
-        )
-
     def dot(self, b: Any) -> Any:
         return np.dot(self, b)
 
@@ -429,32 +451,14 @@ class Operators(Dual):
         raise ParadualTypeError(_CAST.format("bytes", user_line()))
 
 
-def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A ufunc with keyword arguments, or one of its methods."""
-    out = kwargs.pop("out", None)
-    if out is not None and any(part is not None for part in out):
-        target = out[0]
-        if method == "__call__" and len(out) == 1 and target.__class__ is Dual:
-            return assign(target, ufunc(*inputs, **kwargs))
-        raise NotDifferentiableError(
-            f"{name_of(ufunc)} with out= (or an augmented assignment like a += x) into a plain array"
-            f"{user_line()}: the array cannot hold a derivative. Write a = a + x"
-        )
-    if kwargs.get("where", True) is True:
-        kwargs.pop("where", None)
-    if method == "__call__":
-        return call(ufunc, inputs, kwargs)
-    if method == "at":
-        return ufunc_at(ufunc, *inputs)
-    if method == "reduce" and ufunc in REDUCTIONS:
-        axis = kwargs.pop("axis", 0)
-        return REDUCTIONS[ufunc](*inputs, axis=axis, **kwargs)
-    raise NotDifferentiableError(
-        f"{name_of(ufunc)}.{method}{user_line()} has no derivative rule: write it with NumPy functions"
-    )
-
-
-REDUCTIONS: dict[Any, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+# Functions that make a new array, with ``like=x`` or of the form of x: it can be written in place.
+CREATE = frozenset(
+    getattr(np, name)
+    for name in (
+        "zeros_like ones_like empty_like full_like zeros ones empty full array asarray asanyarray arange eye "
+        "ascontiguousarray asfortranarray identity tri fromfunction frombuffer fromiter fromstring"
+    ).split()
+)
 
 
 def _one(args: tuple[Any, ...]) -> Any:

@@ -15,7 +15,7 @@ from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
 from paradual.cluster import register
 from paradual.dual import Dual
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
-from paradual.rules.registry import fit_tangent
+from paradual.rules.modes import fit_tangent
 from paradual.tape import Job, Slot, Tape, add_leaf
 from paradual.tasks import reverse
 from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, unflatten

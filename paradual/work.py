@@ -11,7 +11,7 @@ from paradual.arrays import add, settle, settle_owned
 from paradual.dual import Dual, import_dual, primal
 from paradual.held import check_held
 from paradual.rules.careful import backward_masked
-from paradual.rules.registry import pull, target_form
+from paradual.rules.modes import pull, target_form
 from paradual.tape import ACTIVE, Cotangents, Job, Slot, Tape, backward
 from paradual.trees import flatten, unflatten
 

@@ -8,6 +8,8 @@ from shape_table import along_an_axis, apart, axis, broadcast_together, generato
 
 from paradual.rules.numeric import bessel_i, windows
 
+_umath = getattr(getattr(np, "_core", None), "umath", None)
+
 reseed(34)
 
 # --- interpolation ------------------------------------------------------------------------------------
@@ -307,7 +309,7 @@ for f in (S.sqrt, S.log, S.log2, S.log10, S.arccos, S.arcsin, S.arctanh):
     case(f, "outside", np.array([-0.4, 0.6, -2.5, 1.9]))
     case(f, "complex", z(3))
     case(f, "number", -1.7)
-    shaped(f, of_any_shape(f))
+    shaped(f, of_any_shape(f, 0.2, 0.8), of_any_shape(f, -2.0, -1.2))
 case(S.logn, "inside", positive(3), between(1.5, 2)(3))
 case(S.logn, "outside", -positive(3), positive(3) + 1)
 case(S.power, "inside", positive(3), normal(3))
@@ -317,4 +319,41 @@ case(S.power, "integer-base", normal(2), fn=lambda p: S.power([2, -3], p))
 shaped(S.logn, broadcast_together(lambda x, y: S.logn(-y, x), (0.5, 1.0)))
 shaped(S.power, broadcast_together(lambda x, y: S.power(-x, y)))
 
-del f, function, label, mode, n, m, k, obj, trim, indexing, sparse, options, edge_order
+# --- np.pad, np.diagonal, np.rollaxis and elementwise functions: what the other tables leave out ------------
+
+PADS = {  # {label: (mode, options)}
+    "ramp": ("linear_ramp", {}),
+    "ramp-ends": ("linear_ramp", {"end_values": ((1, 2), (3, 4))}),
+    "mean": ("mean", {}),
+    "mean-length": ("mean", {"stat_length": ((1, 2), (3, 9))}),
+    "maximum": ("maximum", {"stat_length": 2}),
+    "minimum": ("minimum", {}),
+    "median": ("median", {}),
+    "reflect-odd": ("reflect", {"reflect_type": "odd"}),
+    "symmetric-odd": ("symmetric", {"reflect_type": "odd"}),
+    "values-of-axes": ("constant", {"constant_values": ((1, 2), (3, 4))}),
+}
+for label, (mode, options) in PADS.items():
+    case(np.pad, label, spread(3, 4), pad_width=((1, 0), (2, 1)), mode=mode, **options)
+    if mode != "median" and not any(
+        isinstance(option, tuple) for option in options.values()
+    ):  # medians may tie
+        shaped(np.pad, of_any_shape(np.pad, min_dims=1, min_side=2, pad_width=1, mode=mode, **options))
+case(np.pad, "active-values", normal(2), 0.5, fn=lambda x, c: np.pad(x, (2, 1), constant_values=c))
+if np.lib.NumpyVersion(np.__version__) >= "2.2.0":
+    case(np.pad, "dict", normal(2, 3), pad_width={-1: (1, 2)}, mode="mean")
+for axes in ((0, 1), (2, 0), (-1, -2), (1, 2)):
+    case(np.diagonal, f"axes{axes}".replace(" ", ""), normal(2, 3, 4), offset=1, axis1=axes[0], axis2=axes[1])
+for start in (-2, 1, 3):
+    case(np.rollaxis, f"start{start}", normal(2, 3, 4), axis=1, start=start)
+case(np.tile, "once", normal(2), reps=1)
+case(np.delete, "mask", normal(2, 3), fn=lambda a: np.delete(a, np.array([True, False, True]), -1))
+case(np.block, "numbers", normal(2), 0.5, fn=lambda a, b: np.block([[a, b], [1.0, b, b]]))
+case(np.sinc, "small", np.array([0.05, -0.09, 0.099]))
+case(np.arcsin, "beyond", np.array([-1.5, 2.5]) + 0j, fn=lambda x: np.arcsin(x.real + 0j))
+case(np.arccos, "beyond", np.array([-1.5, 2.5]) + 0j, fn=lambda x: np.arccos(x.real + 0j))
+case(np.remainder, "rounded", np.array([0.1, 0.3]), fn=lambda y: np.remainder(1.05, y))
+if _umath is not None:
+    case(_umath.clip, "bounds", np.array([-1.0, 0.2]), 0.7, fn=lambda a, b: np.array([0.5, 0.9]).clip(a, b))
+
+del axes, f, function, label, mode, start, n, m, k, obj, trim, indexing, sparse, options, edge_order

@@ -149,9 +149,9 @@ POINTS = {
     "elliprg": [(0.3, 0.6), (0.8, 1.1), (1.4, 2.0)],
     "elliprj": [(0.3, 0.6), (0.8, 1.1), (1.4, 2.0), (2.5, 3.0)],
     # distributions
-    "bdtr": [2, 6, (0.2, 0.8)],
-    "bdtrc": [2, 6, (0.2, 0.8)],
-    "bdtri": [2, 6, (0.2, 0.8)],
+    "bdtr": [2, np.int64(6), (0.2, 0.8)],
+    "bdtrc": [2, np.int64(6), (0.2, 0.8)],
+    "bdtri": [2, np.int64(6), (0.2, 0.8)],
     "nbdtr": [2, 6, (0.2, 0.8)],
     "nbdtrc": [2, 6, (0.2, 0.8)],
     "nbdtri": [2, 6, (0.2, 0.8)],
@@ -185,62 +185,11 @@ POINTS = {
     "kolmogi": [(0.2, 0.8)],
     "tklmbda": [(-1.0, 1.0), (0.1, 0.5)],
 }
-COMPLEX = [
-    "gamma",
-    "loggamma",
-    "rgamma",
-    "psi",
-    "erf",
-    "erfc",
-    "erfcx",
-    "erfi",
-    "dawsn",
-    "wofz",
-    "ndtr",
-    "log_ndtr",
-    "fresnel",
-    "expm1",
-    "log1p",
-    "xlogy",
-    "xlog1py",
-    "exp1",
-    "expi",
-    "sici",
-    "shichi",
-    "spence",
-    "wrightomega",
-    "jv",
-    "yv",
-    "iv",
-    "kv",
-    "kve",
-    "hankel1",
-    "hankel2",
-    "hankel1e",
-    "hankel2e",
-    "airy",
-    "eval_chebyt",
-    "eval_chebyu",
-    "eval_chebyc",
-    "eval_chebys",
-    "eval_legendre",
-    "eval_laguerre",
-    "eval_sh_chebyt",
-    "eval_sh_chebyu",
-    "eval_sh_legendre",
-    "eval_gegenbauer",
-    "eval_genlaguerre",
-    "eval_jacobi",
-    "eval_sh_jacobi",
-    "hyp0f1",
-    "hyp1f1",
-    "hyp2f1",
-    "elliprc",
-    "elliprf",
-    "elliprd",
-    "elliprg",
-    "elliprj",
-]
+SCALED = ("jve", "yve", "ive", "airye")  # not holomorphic
+
+
+def takes_complex(f):
+    return f.__name__ not in SCALED and any("D" in types.split("->")[0] for types in f.types)
 
 
 def call(f, spec):
@@ -274,10 +223,12 @@ for name, spec in POINTS.items():
     f = getattr(sp, name, None)
     if f is None:  # an older SciPy
         continue
+    if name.startswith(("mathieu", "obl", "pro")):  # in single precision SciPy does not find these
+        spec = [np.float64(part) if isinstance(part, int | float) else part for part in spec]
     fn, intervals = call(f, spec)
     case(f, "array", *(between(*i)(2, 3) for i in intervals), fn=fn)
     case(f, "numbers", *(float(between(*i)()) for i in intervals), fn=fn)
-    if name in COMPLEX:
+    if takes_complex(f):
         case(f, "complex", *(between(*i)(3) + 0.3j * between(0.5, 1.0)(3) for i in intervals), fn=fn)
     shaped(f, random_points(f, spec))
 

@@ -9,11 +9,17 @@ import hypothesis.strategies as st
 import numpy as np
 
 SHAPED = {}  # {function: [entry]}
+EMPTY = {}  # {function: [call]}: calls ``call(x)`` for arrays with an axis of length 0, and of no axes
 
 
 def shaped(function, *entries):
     """Give a function its entries."""
     SHAPED.setdefault(function, []).extend(entries)
+
+
+def empty(function, *calls):
+    """Give a function calls of one array that may be empty, by default the function itself."""
+    EMPTY.setdefault(function, []).extend(calls or [function])
 
 
 def generator(draw):
@@ -33,6 +39,28 @@ def apart(rng, *shape):
     n = int(np.prod(shape, dtype=int))
     values = np.linspace(0.3, 2.0, n) if n else np.zeros(0)
     return rng.permutation(values * np.where(np.arange(n) % 2, -1, 1)).reshape(shape)
+
+
+def between(rng, low, high, *shape):
+    """Uniform numbers, also where the shape is ()."""
+    return np.asarray(rng.uniform(low, high, shape))
+
+
+def complex_too(draw, rng, x):
+    """The same numbers, or complex numbers with these real parts, at random; none near the real axis."""
+    if not draw(st.booleans()):
+        return x
+    return np.asarray(x + 1j * between(rng, 0.2, 0.8, *x.shape) * rng.choice([-1, 1], x.shape))
+
+
+def numbers(draw, rng, *shape):
+    """Numbers that are `apart`, real or complex at random."""
+    return complex_too(draw, rng, apart(rng, *shape))
+
+
+def as_number(draw, x):
+    """An array with no axes as a Python number, at random."""
+    return x.item() if x.ndim == 0 and draw(st.booleans()) else x
 
 
 def axis(draw, ndim, none=True, many=False):
@@ -63,6 +91,18 @@ def along_an_axis(function, none=True, many=False, keepdims=False, min_dims=1, m
         if keepdims:
             more["keepdims"] = draw(st.booleans())
         return (lambda x: function(x, **more)), (apart(rng, *n),)
+
+    return entry
+
+
+def along_one(f, none=True, **choices):
+    """An entry: ``f(x, axis=axis)``, with one axis and with options chosen from strategies."""
+
+    def entry(draw):
+        rng, n = generator(draw), shape(draw, 1)
+        options = {name: draw(values) for name, values in choices.items()}
+        options["axis"] = axis(draw, len(n), none=none)
+        return (lambda x: f(x, **options)), (numbers(draw, rng, *n),)
 
     return entry
 

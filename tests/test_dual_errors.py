@@ -14,8 +14,7 @@ from paradual.errors import LeakedDualError, NotDifferentiableError, ParadualTyp
 # --- refusals: each says the cure ---------------------------------------------------------------------------
 
 
-def rule_free(x):
-    return np.interp(x, [0.0, 1.0], [0.0, 1.0])
+RULE_FREE = np.frompyfunc(lambda x: x, 1, 1)
 
 
 REFUSALS = {
@@ -32,16 +31,16 @@ REFUSALS = {
     "vectorize": (lambda x: np.vectorize(lambda t: t)(x), "stop_gradient"),
     "plain index": (lambda x: [1, 2, 3][x], "int"),
     "range": (range, "int"),
-    "unknown function": (rule_free, r"numpy\.interp.*paradual\.rules"),
-    "where=": (lambda x: np.exp(x * X, where=X > 0), "leave the argument out"),
-    "sum where": (lambda x: np.sum(x * X, where=X > 0), "leave the argument out"),
+    "unknown function": (RULE_FREE, r"paradual\.rules"),
+    "unknown argument": (
+        lambda x: np.matmul(x * X, X.T, axes=[(0, 1), (0, 1), (0, 1)]),
+        "leave the argument out",
+    ),
     "out=": (lambda x: np.exp(x * X, out=np.zeros_like(X)), r"a = a \+ x"),
     "sum out=": (lambda x: np.sum(x * X, axis=0, out=np.zeros(3)), "use its result"),
     "plain +=": (lambda x: operator.iadd(np.ones(3), x), r"a = a \+ x"),
-    "ufunc.outer": (lambda x: np.add.outer(x, X), r"numpy\.add\.outer"),
-    "ufunc.accumulate": (lambda x: np.add.accumulate(x * X), r"numpy\.add\.accumulate"),
-    "ufunc.at": (lambda x: np.add.at(np.ones(3), [0], x), r"numpy\.add\.at"),
-    "putmask": (lambda x: np.putmask(np.ones(3), [True, False, True], x), "np.where"),
+    "ufunc.at": (lambda x: np.add.at(np.ones(3), [0], x), r"np\.add\.at.*zeros_like"),
+    "putmask": (lambda x: np.putmask(np.ones(3), [True, False, True], x), "zeros_like"),
 }
 
 
@@ -79,18 +78,6 @@ def test_writing_a_dual_into_a_plain_array():
         np.testing.assert_array_equal(target, 0)
     with pytest.raises((TypeError, ValueError)):
         pdl.grad(lambda x: operator.setitem(np.zeros(4), slice(None), x) or x.sum())(VECTOR)
-
-
-def test_writing_into_a_dual():
-    with pytest.raises(NotDifferentiableError, match=r"np\.where.*np\.stack"):
-        pdl.grad(lambda x: operator.setitem(x, 0, 1.0) or x.sum())(VECTOR)
-
-    def augmented(x):
-        x[0] += 1.0
-        return x.sum()
-
-    with pytest.raises(NotDifferentiableError, match=r"np\.where"):
-        pdl.grad(augmented)(VECTOR)
 
 
 def test_a_dual_is_no_key_and_no_index():

@@ -4,13 +4,16 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import CASES  # noqa: F401  (fills the table)
-from hypothesis import HealthCheck, given, settings
+import shapes_arrays  # noqa: F401  (each table fills itself, as the cases do)
+import shapes_elementwise  # noqa: F401
+import shapes_products  # noqa: F401
+from cases import CASES  # noqa: F401
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from shape_table import SHAPED
+from shape_table import EMPTY, SHAPED
 
 import paradual as pdl
-from paradual.rules.registry import name_of
+from paradual.rules.registry import RULES, name_of
 from paradual.testing import check_grads
 from paradual.trees import flatten, unflatten
 
@@ -18,11 +21,27 @@ ENTRIES = [(f, entry) for f, entries in SHAPED.items() for entry in entries]
 IDS = [f"{name_of(f)}-{k}" for f, entries in SHAPED.items() for k in range(len(entries))]
 
 
+def test_every_rule_has_an_entry():
+    # not what paradual.custom adds, which has tests of its own, nor rules that other tests register
+    tables = ("numpy", "_operator", "paradual.arrays", "paradual.rules")
+    differentiable = {
+        f
+        for f, rule in RULES.items()
+        if rule.kind not in ("constant", "refused")
+        and (
+            getattr(np, f.__name__, None) is f if isinstance(f, np.ufunc) else f.__module__.startswith(tables)
+        )
+    }
+    forgotten = differentiable - SHAPED.keys()
+    assert not forgotten, f"no entry of random shapes for {sorted(map(name_of, forgotten))}"
+
+
 @pytest.mark.parametrize(("function", "entry"), ENTRIES, ids=IDS)
 @given(data=st.data())
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=6, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_random_shapes(function, entry, data):
     fn, args = entry(data.draw)
+    args = tuple(laid_out(data.draw, x) for x in args)
     # to second order, in both modes, one against the other; values, shapes and dtypes too
     check_grads(fn, args, order=2, modes=("rev", "fwd"))
     out, pullback = pdl.vjp(fn, *args)
@@ -43,6 +62,24 @@ def test_random_shapes(function, entry, data):
         assert np.asarray(g).dtype == np.asarray(x).dtype
 
 
+def laid_out(draw, x):
+    """The same array, in a layout that its user may have chosen."""
+    if not isinstance(x, np.ndarray) or x.ndim == 0:
+        return x
+    layout = draw(st.sampled_from(["C", "Fortran", "strided", "reversed", "read-only"]))
+    if layout == "Fortran":
+        return np.asfortranarray(x)
+    if layout == "reversed":
+        return x[::-1].copy()[::-1]
+    if layout == "strided":
+        wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), np.nan, x.dtype)
+        wide[..., ::2] = x
+        return wide[..., ::2]
+    x = x.copy()
+    x.flags.writeable = layout == "C"
+    return x
+
+
 def random_like(rng, leaf):
     dtype = getattr(leaf, "dtype", np.dtype(type(leaf)))
     x = rng.standard_normal(np.shape(leaf))
@@ -55,3 +92,35 @@ def in_single(x):
     if not isinstance(x, np.ndarray | np.generic):
         return x
     return np.asarray(x).astype(np.complex64 if x.dtype.kind == "c" else np.float32)
+
+
+# --- nothing, and numbers -----------------------------------------------------------------------------------
+
+
+def forms(tree):
+    return [(np.shape(leaf), np.asarray(leaf).dtype) for leaf in flatten(tree)[0]]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the mean of nothing, the inverse of nothing
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.complex128])
+@pytest.mark.parametrize("function", EMPTY, ids=name_of)
+def test_empty_arrays_and_arrays_of_no_axes(function, dtype):
+    for call in EMPTY[function]:
+        for n in [(), (0,), (0, 3), (3, 0), (2, 0, 3)]:
+            x = np.full(n, 0.6, dtype)
+            try:
+                expected = call(x)
+            except (ValueError, TypeError, IndexError, np.linalg.LinAlgError) as error:
+                with pytest.raises(type(error)):
+                    pdl.vjp(call, x)
+                continue
+            out, pullback = pdl.vjp(call, x)
+            assert forms(out) == forms(expected)
+            for a, b in zip(flatten(out)[0], flatten(expected)[0], strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-6)
+            ones = unflatten(flatten(out)[1], [np.ones_like(leaf) for leaf in flatten(out)[0]])
+            (g,) = pullback(ones)
+            assert forms(g) == forms(x)
+            value, t = pdl.jvp(call, (x,), (np.ones_like(x),))
+            assert forms(value) == forms(expected)
+            assert [n for n, _ in forms(t)] == [n for n, _ in forms(expected)]

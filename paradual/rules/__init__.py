@@ -10,6 +10,7 @@
 
 from paradual.rules import (  # the tables register themselves
     constants,
+    creation,
     decompositions,
     fft,
     indexing,
@@ -50,5 +51,5 @@ __all__ = [
     "refused",
     "variant",
 ]
-del constants, decompositions, fft, indexing, linalg, numeric, polynomials, products
+del constants, creation, decompositions, fft, indexing, linalg, numeric, polynomials, products
 del reductions, shaping, statistics, _elementwise, _refused

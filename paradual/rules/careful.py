@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import Item, Scatter, add, complete, fit, scatter_add, shape_of
-from paradual.rules.registry import RULES, lookup, target_form
+from paradual.rules.modes import target_form
+from paradual.rules.registry import RULES, lookup
 from paradual.tape import Slot, Tape
 
 

@@ -33,9 +33,6 @@ constant(np.ravel_multi_index, np.unravel_index, np.einsum_path, np.isnat)
 constant(np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.left_shift, np.right_shift)
 constant(np.bitwise_count, np.gcd, np.lcm, np.packbits, np.unpackbits)
 
-# new arrays of the same form
-constant(np.zeros_like, np.ones_like, np.empty_like)
-
 # text: NumPy itself refuses numbers here
 constant(np.array_repr, np.array_str, np.array2string)
 _core = getattr(np, "_core", None)  # private, but the only place to find what lies under np.strings

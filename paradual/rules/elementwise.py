@@ -10,6 +10,7 @@ the real part where an operand is real: abs has d = conj(z)/|z|, imag d = -i.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ elementwise(np.multiply, lambda x2: x2, lambda x1: x1)
 elementwise(np.true_divide, lambda x2: 1 / x2, lambda out, x2: -out / x2)
 elementwise(np.reciprocal, lambda out: -out * out)
 elementwise(np.square, lambda x: 2 * x)
-elementwise(np.remainder, lambda: 1.0, lambda x1, x2: -np.floor(x1 / x2))
-elementwise(np.fmod, lambda: 1.0, lambda x1, x2: -np.trunc(x1 / x2))
+elementwise(np.remainder, lambda: 1.0, lambda x1, x2: -np.floor_divide(x1, x2))
+elementwise(np.fmod, lambda: 1.0, lambda x1, x2, out: -np.rint((x1 - out) / x2))
 
 
 # --- powers and roots -----------------------------------------------------------------------------
@@ -89,8 +90,8 @@ elementwise(np.logaddexp2, lambda x1, x2: _share(x1, x2, np.exp2), lambda x1, x2
 
 
 def _leg(x: Any) -> Any:
-    """``sqrt(1 - x**2)``, for complex numbers on the side of the branch cuts where NumPy's arcsin is."""
-    return np.sqrt(-(x - 1)) * np.sqrt(1 + x) if is_complex(x) else np.sqrt(1 - x * x)
+    # for complex numbers on the side of the branch cuts where NumPy is: x - -1 keeps a -0, x + 1 does not
+    return np.sqrt(-(x - 1)) * np.sqrt(x - -1) if is_complex(x) else np.sqrt(1 - x * x)
 
 
 elementwise(np.sin, lambda x: np.cos(x))
@@ -99,16 +100,20 @@ elementwise(np.tan, lambda out: 1 + out * out)
 elementwise(np.arcsin, lambda x: 1 / _leg(x))
 elementwise(np.arccos, lambda x: -1 / _leg(x))
 elementwise(np.arctan, lambda x: 1 / (1 + x * x))
-elementwise(
-    np.arctan2,
-    lambda x1, x2: x2 / (x1 * x1 + x2 * x2),
-    lambda x1, x2: -x1 / (x1 * x1 + x2 * x2),
-)
+
+
+def _over_square(x: Any, x1: Any, x2: Any) -> Any:
+    """``x / (x1**2 + x2**2)``, where the squares may overflow or vanish."""
+    r = np.hypot(x1, x2)
+    return x / r / r
+
+
+elementwise(np.arctan2, lambda x1, x2: _over_square(x2, x1, x2), lambda x1, x2: -_over_square(x1, x1, x2))
 elementwise(np.sinh, lambda x: np.cosh(x))
 elementwise(np.cosh, lambda x: np.sinh(x))
 elementwise(np.tanh, lambda out: 1 - out * out)
 elementwise(np.arcsinh, lambda x: 1 / np.sqrt(x * x + 1))
-elementwise(np.arccosh, lambda x: 1 / (np.sqrt(x - 1) * np.sqrt(x + 1)))
+elementwise(np.arccosh, lambda x: 1 / (np.sqrt(x - 1) * np.sqrt(x - -1)))
 elementwise(np.arctanh, lambda x: 1 / (1 - x * x))
 
 DEGREE = float(np.pi / 180)
@@ -119,12 +124,14 @@ for _f in (np.rad2deg, np.degrees):
 
 
 def _sinc(x: Any) -> Any:
-    y = np.pi * np.where(x == 0, 1.0, x)
-    # near 0 the quotient cancels, so its series is used: -pi^2 x/3 + pi^4 x^3/30
-    small = np.abs(x) < 1e-3
+    # near 0 the quotient cancels, so its series is used: pi times the sum of (-1)^k 2k z^(2k-1) / (2k+1)!
     z = np.pi * x
-    series = np.pi * z * (-1 / 3 + z * z / 30)
-    return np.where(small, series, np.pi * (y * np.cos(y) - np.sin(y)) / (y * y))
+    small = np.abs(x) < 0.1
+    series = 0.0 * z
+    for k in range(6, 0, -1):
+        series = (-1) ** k * 2 * k / math.factorial(2 * k + 1) + series * z * z
+    y = np.where(small, 1.0, z)
+    return np.pi * np.where(small, series * z, (y * np.cos(y) - np.sin(y)) / (y * y))
 
 
 elementwise(np.sinc, _sinc, names="x")
@@ -200,16 +207,30 @@ composed(np.nan_to_num, _nan_to_num)
 general(np.real_if_close, lambda g, tol=100: g, lambda t, tol=100: t)  # fitting takes the real part
 
 
-def _clip(a: Any, a_min: Any = None, a_max: Any = None, **kwargs: Any) -> Any:
-    low = kwargs.pop("min", a_min)
-    high = kwargs.pop("max", a_max)
-    if kwargs.pop("out", None) is not None or kwargs:
-        return np.minimum(np.maximum(a, low), high, **kwargs)
-    if low is not None:
-        a = np.maximum(a, low)
-    if high is not None:
-        return np.minimum(a, high)
-    return np.copy(a) if low is None else a
+_MISSING: Any = np._NoValue  # type: ignore[attr-defined]
+
+
+def _clip(
+    a: Any,
+    a_min: Any = _MISSING,
+    a_max: Any = _MISSING,
+    out: Any = None,
+    *,
+    min: Any = _MISSING,
+    max: Any = _MISSING,
+    **kwargs: Any,
+) -> Any:
+    if (a_min is _MISSING) != (a_max is _MISSING):
+        raise TypeError("np.clip takes both a_min and a_max: one of them may be None")
+    if a_min is _MISSING:
+        a_min, a_max = (None if bound is _MISSING else bound for bound in (min, max))
+    elif min is not _MISSING or max is not _MISSING:
+        raise ValueError("np.clip takes a_min and a_max, or min and max, not both")
+    if a_min is None and a_max is None:
+        return np.positive(a, **kwargs)
+    if a_min is not None:
+        a = np.maximum(a, a_min, **kwargs)
+    return a if a_max is None else np.minimum(a, a_max, **kwargs)
 
 
 composed(np.clip, _clip)

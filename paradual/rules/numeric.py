@@ -10,9 +10,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.stride_tricks import sliding_window_view
 
-from paradual.arrays import Scatter, cast, dispatch, is_complex, scatter_sum, shape_of
+from paradual.arrays import cast, dispatch, is_complex, scatter_sum, shape_of
 from paradual.errors import NotDifferentiableError
-from paradual.rules.registry import composed, elementwise, general, linear, multilinear
+from paradual.rules.registry import composed, constant, elementwise, general, linear, multilinear
 from paradual.rules.shaping import pad_zeros
 
 # --- interpolation and slopes on a grid -----------------------------------------------------------
@@ -161,8 +161,14 @@ def windows(x: Any, window: Any, axis: Any) -> Any:
 
 
 def _unslide(g: Any, x_shape: Any, window: Any, axis: Any) -> Any:
-    index = np.arange(math.prod(x_shape)).reshape(x_shape)
-    return Scatter(np.unravel_index(sliding_window_view(index, window, axis), x_shape), g)
+    """One axis of windows at a time: what each place in the window has goes back where it came from."""
+    window = tuple(window) if np.ndim(window) else (window,)
+    axes = range(len(x_shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    for n, k in zip(reversed(window), reversed(axes), strict=True):
+        none = [(0, 0)] * (len(x_shape) + len(window) - 1)
+        k, window = k % len(x_shape), window[:-1]
+        g = sum(pad_zeros(g[..., j], [*none[:k], (j, n - 1 - j), *none[k + 1 :]]) for j in range(n))
+    return g
 
 
 linear(windows, _unslide)
@@ -333,20 +339,28 @@ def _logspace(
     return y if dtype is None else y.astype(dtype)
 
 
+def whole_numbers(start: Any, stop: Any, *args: Any) -> Any:
+    """``np.geomspace`` in integers, which carry no derivative."""
+    out = dispatch(whole_numbers, [start, stop], (start, stop, *args))
+    return np.geomspace(start, stop, *args) if out is NotImplemented else out
+
+
+constant(whole_numbers)
+
+
 def _geomspace(
     start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
 ) -> Any:
     """``start * (stop / start) ** (k / steps)``, for complex end points too."""
-    start, stop, inexact = _ends(
-        start, stop, np.zeros((), dtype)
-    )  # never below double precision, as in NumPy
+    if dtype is not None and np.dtype(dtype).kind in "iu":
+        return whole_numbers(start, stop, num, endpoint, dtype, axis)
+    # like NumPy's, this never computes below double precision
+    start, stop, inexact = _ends(start, stop, np.zeros((), dtype))
     if np.any(start == 0) or np.any(stop == 0):
         raise ValueError("Geometric sequence cannot include zero")
     real = np.finfo(inexact).dtype
     steps, k = _fractions(num, endpoint, real, len(np.broadcast_shapes(start.shape, stop.shape)))
     y = start * np.power(stop / start, k / max(steps, 1))
-    if dtype is not None and np.dtype(dtype).kind in "iu":  # NumPy truncates here
-        return np.moveaxis(_finish(y, stop, endpoint, None, 0).astype(dtype), 0, axis)
     return _finish(y, stop, endpoint, dtype, axis)
 
 
@@ -398,11 +412,11 @@ def _trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
     axes = range(filt.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = [normalize_axis_index(k, filt.ndim) for k in axes]
     found = np.argwhere(filt)
-    first = found.min(axis=0) if len(found) else np.zeros(filt.ndim, int)
-    last = found.max(axis=0) + 1 if len(found) else np.zeros(filt.ndim, int)
     index = [slice(None)] * filt.ndim
     for k in axes:
-        index[k] = slice(int(first[k]) if "f" in trim else None, int(last[k]) if "b" in trim else None)
+        first = int(found[:, k].min()) if len(found) and "f" in trim else None
+        last = int(found[:, k].max()) + 1 if len(found) and "b" in trim else None
+        index[k] = slice(first, last) if len(found) else slice(0)
     return filt[tuple(index)]
 
 
@@ -453,7 +467,9 @@ elementwise(np.i0, lambda x: bessel_i(x, 1))
 
 def _widened(x: Any, outside: Any) -> Any:
     x = _array(x) if shape_of(x) or not hasattr(x, "place") else cast(x, x.dtype)  # no Python numbers
-    return x if is_complex(x) or not np.any(outside(x)) else x + 0j
+    if is_complex(x) or not np.any(outside(x)):
+        return x
+    return _array(x, np.complex64 if x.dtype == np.float32 else np.complex128)
 
 
 def _negative(x: Any) -> Any:

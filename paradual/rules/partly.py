@@ -10,6 +10,8 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from paradual.rules.registry import RULES, Function, elementwise, general
 
 
@@ -66,8 +68,11 @@ def several(f: Any, names: str, /, **partials: Function) -> None:
         return partials[name](*(given[one] for one in wanted[name]))
 
     def pull(g: Any, *values: Any) -> Any:
-        parts = [sum(a * d for a, d in zip(g, slopes(name, values), strict=True)) for name in arrays]
-        return tuple(parts) if len(arrays) > 1 else parts[0]
+        # a result that was not used contributes nothing, also where its derivative is infinite
+        used = [k for k, a in enumerate(g) if hasattr(a, "place") or np.any(a)] or [0]
+        rows = [slopes(name, values) for name in arrays]
+        parts = tuple(sum(g[k] * row[k] for k in used) for row in rows)
+        return parts if len(arrays) > 1 else parts[0]
 
     def push(t: Any, *values: Any) -> Any:
         rows = [slopes(name, values) for name in arrays]

@@ -1,6 +1,7 @@
 """Polynomials as arrays of coefficients, the highest power first.
 
-An `np.poly1d` may be read, but not made: it could not leave the function that is being differentiated.
+An `np.poly1d` may hold coefficients that are being differentiated; functions that would return one of their
+arguments' kind are refused for it, because it cannot leave the function that is being differentiated.
 """
 
 from __future__ import annotations
@@ -184,9 +185,11 @@ def _poly(seq_of_zeros: Any) -> Any:
         raise ValueError("input must be 1d or non-empty square 2d array.")
     if len(zeros) == 0:
         return 1.0
-    p = np.ones(1, zeros.dtype)
+    if zeros.dtype.char not in "GDFgdf":
+        zeros = cast(zeros, np.dtype(float))
+    p = one = np.ones(1, zeros.dtype)
     for k in range(len(zeros)):
-        p = pad_zeros(p, [(0, 1)]) - pad_zeros(zeros[k] * p, [(1, 0)])
+        p = np.convolve(p, np.concatenate([one, -zeros[k : k + 1]]))
     if is_complex(p) and np.all(np.sort(p) == np.sort(np.conjugate(p))):  # NumPy then drops the zeros
         return np.copy(np.real(p))
     return p

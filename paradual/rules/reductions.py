@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from collections.abc import Iterator
@@ -18,9 +17,9 @@ Axis = Any  # None, an int or a tuple of ints
 
 
 def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
-    if axis is None:
+    if axis is None or ndim == 0:  # a reduction of a number may name axis 0 and -1
         return tuple(range(ndim))
-    return tuple(a % ndim for a in (axis if isinstance(axis, tuple | list) else (axis,)))
+    return normalize_axis_tuple(axis, ndim)
 
 
 def _count(shape: Any, axis: Axis) -> int:
@@ -29,7 +28,7 @@ def _count(shape: Any, axis: Axis) -> int:
 
 def in_dtype(a: Any, dtype: Any) -> Any:
     """An array in the dtype that a function was told to compute in, if it was."""
-    return cast(a, np.dtype(dtype)) if is_given(dtype) else a
+    return cast(a, np.dtype(dtype)) if is_given(dtype) and a.dtype != dtype else a
 
 
 def duals_in(x: Any) -> Iterator[Any]:
@@ -211,15 +210,15 @@ def _joined(f: Any, neutral: float, join: Any) -> Any:
         total = f(select(as_array(a), where, neutral), axis=axis, dtype=dtype, out=out, keepdims=keepdims)
         if not is_given(initial):
             return total
-        return join(total, cast(_number(initial), total.dtype))
+        return join(total, _in_dtype_of(total, initial))
 
     return definition
 
 
-def _number(initial: Any) -> Any:
+def _in_dtype_of(a: Any, initial: Any) -> Any:
     if shape_of(initial):
         raise ValueError("the initial value of a reduction must be a number")
-    return initial
+    return cast(initial, a.dtype)
 
 
 variant(np.sum, _joined(np.sum, 0, np.add))
@@ -241,10 +240,11 @@ def _bounded(f: Any, worst: float, join: Any) -> Any:
                 f"reduction operation '{join.__name__}' does not have an identity, so to use a where mask "
                 "one has to specify 'initial'"
             )
-        initial = cast(_number(initial), a.dtype)
+        initial = _in_dtype_of(a, initial)
+        options = {"axis": axis, "keepdims": keepdims} | ({} if out is None else {"out": out})
         if a.size == 0:  # np.sum knows the shape of the result
-            return np.sum(a, axis=axis, out=out, keepdims=keepdims) + initial
-        return join(f(select(a, where, worst), axis=axis, out=out, keepdims=keepdims), initial)
+            return np.sum(a, **options) + initial
+        return join(f(select(a, where, worst), **options), initial)
 
     return definition
 
@@ -258,7 +258,8 @@ for _f in (np.min, np.amin):
 def count(a: Any, axis: Axis, where: Any, keepdims: bool) -> Any:
     """How many entries go into each result: a number, or an array of the precision of ``a``."""
     if not is_given(where) or where is True:
-        return _count(shape_of(a), axis)
+        shape = shape_of(a)
+        return math.prod(shape if axis is None else (shape[k] for k in normalize_axis_tuple(axis, a.ndim)))
     n = np.sum(np.broadcast_to(where, shape_of(a)), axis=axis, keepdims=keepdims)
     return n.astype(np.zeros(0, a.dtype).real.dtype)
 
@@ -296,7 +297,7 @@ def deviations(a: Any, axis: Axis, keepdims: Any, where: Any, mean: Any) -> Any:
         n = max(n, 1) if isinstance(n, int) else np.maximum(n, 1)
         mean = np.sum(kept, axis=axis, keepdims=True) / n
     deviation = select(kept - mean, where, 0)
-    square = (deviation * np.conjugate(deviation)).real if is_complex(a) else deviation * deviation
+    square = (deviation * np.conjugate(deviation)).real if is_complex(a) else np.square(deviation)
     return np.sum(square, axis=axis, keepdims=is_set(keepdims))
 
 
@@ -310,33 +311,6 @@ def degrees(a: Any, axis: Axis, keepdims: Any, where: Any, ddof: Any, correction
     if np.any(left <= 0):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=5)
     return left
-
-
-def _var(
-    a: Any,
-    axis: Axis = None,
-    dtype: Any = None,
-    out: Any = None,
-    ddof: float = 0,
-    keepdims: Any = False,
-    *,
-    where: Any = True,
-    mean: Any = None,
-    correction: Any = None,
-) -> Any:
-    if is_given(dtype) and np.dtype(dtype).kind not in "fc":
-        options = {"where": where, "mean": plain(mean), "correction": correction}
-        given = {name: value for name, value in options.items() if is_given(value)}
-        return np.var(plain(a), axis, dtype, None, ddof, is_set(keepdims), **given)
-    a = in_dtype(a, dtype)
-    n = degrees(a, axis, keepdims, where, ddof, correction)
-    total = deviations(a, axis, keepdims, where, mean)
-    if np.all(n > 0):
-        return total / n
-    return total * np.where(n > 0, 1 / np.where(n > 0, n, 1), np.inf).astype(total.dtype)  # 0/0 is nan
-
-
-composed(np.var, _var)
 
 
 def root(x: Any) -> Any:
@@ -358,17 +332,36 @@ elementwise(root, lambda out: half_over(out))
 elementwise(half_over, lambda x: -0.5 / (x * x))
 
 
-def root_of(var: Any) -> Any:
-    """The standard deviation that goes with a definition of the variance, and with its parameters."""
-
-    @functools.wraps(var)
-    def definition(*args: Any, **kwargs: Any) -> Any:
-        return root(var(*args, **kwargs))
+def _spread(finish: Any) -> Any:
+    def definition(
+        a: Any,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        ddof: float = 0,
+        keepdims: Any = False,
+        *,
+        where: Any = True,
+        mean: Any = None,
+        correction: Any = None,
+    ) -> Any:
+        if is_given(dtype) and np.dtype(dtype).kind not in "fc":  # a step
+            options = {"where": where, "mean": plain(mean), "correction": correction}
+            given = {name: value for name, value in options.items() if is_given(value)}
+            return finish(np.var(plain(a), axis, dtype, None, ddof, is_set(keepdims), **given))
+        a = in_dtype(a, dtype)
+        n = degrees(a, axis, keepdims, where, ddof, correction)
+        total = in_dtype(deviations(a, axis, keepdims, where, mean), dtype)
+        if np.all(n > 0):
+            return finish(total / n)
+        scale = np.where(n > 0, 1 / np.where(n > 0, n, 1), np.inf)  # 0 / 0 is nan
+        return finish(total * scale.astype(total.dtype))
 
     return definition
 
 
-composed(np.std, root_of(_var))
+composed(np.var, _spread(lambda var: var))
+composed(np.std, _spread(root))
 
 
 def _average(
@@ -377,7 +370,7 @@ def _average(
     a, keep = as_array(a), is_set(keepdims)
     if weights is None:
         out = np.mean(a, axis=axis, keepdims=keep)
-        scale: Any = out.dtype.type(_count(a.shape, axis))
+        scale: Any = out.dtype.type(a.size / out.size)
     else:
         weights = as_array(weights)
         axes = normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim)
@@ -388,10 +381,10 @@ def _average(
                 raise ValueError("Shape of weights must be consistent with shape of a along specified axis.")
             weights = expand_weights(np.transpose(weights, np.argsort(axes)), a.shape, axes)
         precision = np.result_type(a.dtype, weights.dtype, *(["f8"] if a.dtype.kind in "iub" else []))
-        scale = np.sum(cast(weights, precision), axis=axes, keepdims=keep)
+        scale = np.sum(in_dtype(weights, precision), axis=axes, keepdims=keep)
         if np.any(scale == 0):
             raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-        out = np.sum(cast(a * weights, precision), axis=axes, keepdims=keep) / scale
+        out = np.sum(in_dtype(a * weights, precision), axis=axes, keepdims=keep) / scale
     return (out, np.copy(np.broadcast_to(scale, shape_of(out)))) if returned else out
 
 

@@ -7,10 +7,6 @@ import numpy.lib.recfunctions
 
 from paradual.rules.registry import refused
 
-_IN_PLACE = "it writes into an array in place, which cannot hold a derivative. Build the array instead"
-for _f in (np.copyto, np.putmask, np.place, np.put, np.put_along_axis, np.fill_diagonal):
-    refused(_f, f"{_IN_PLACE}, with np.where(mask, new, x), np.concatenate or np.stack")
-
 for _f in (np.save, np.savez, np.savez_compressed, np.savetxt):
     refused(_f, "a file keeps no derivative: save paradual.stop_gradient(x)")
 

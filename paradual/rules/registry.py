@@ -31,22 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import (
-    Item,
-    Scatter,
-    add,
-    complete,
-    fit,
-    gain,
-    is_complex,
-    memory,
-    put,
-    shape_of,
-    times,
-    within,
-    zeros,
-)
-from paradual.errors import NotDifferentiableError, ParadualValueError
+from paradual.arrays import has_dual, shape_of
+from paradual.errors import NotDifferentiableError, ParadualValueError, user_line
 
 Function = Callable[..., Any]
 
@@ -351,10 +337,49 @@ def bind(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
 def unknown(rule: Rule, bound: dict[str, Any]) -> str | None:
     """A parameter of a call that the rule does not know about, if there is one."""
     for name, value in bound.items():
-        if not (name in rule.allowed or name in rule.arrays or value is None):
-            if not (name == "where" and value is True):
-                return name
+        known = name in rule.allowed or name in rule.arrays or value is None
+        if not known and not (name == "where" and value is True):
+            return name
     return None
+
+
+def check_use(rule: Rule, bound: dict[str, Any]) -> None:
+    """Refuse a call with parameters that the rule does not know about.
+
+    Raises
+    ------
+    NotDifferentiableError
+        The message names the parameter.
+    """
+    f = name_of(rule.function)
+    name = unknown(rule, bound)
+    if name is not None:
+        raise NotDifferentiableError(
+            f"{f} with the argument {name}={bound[name]!r}{user_line()} has no derivative rule: leave the "
+            "argument out, or write the step with other functions"
+        )
+    for name, value in bound.items():
+        if name not in rule.arrays and has_dual(value):
+            raise NotDifferentiableError(
+                f"{f} is not differentiated with respect to its argument {name!r}{user_line()}: pass "
+                f"paradual.stop_gradient({name}) if it is constant"
+            )
+    if bound.get("order") in ("A", "K") and rule.function in (np.reshape, np.ravel):
+        raise NotDifferentiableError(
+            f"{f} with order={bound['order']!r}{user_line()}: the order of the elements depends on the "
+            "memory layout, which derivatives need not share. Use order='C' or 'F'"
+        )
+    check_out(rule, bound)
+
+
+def check_out(rule: Rule, bound: dict[str, Any]) -> None:
+    """Refuse to write a result into a plain array."""
+    out = bound.get("out")
+    if out is not None and out is not np._NoValue:
+        raise NotDifferentiableError(
+            f"{name_of(rule.function)} with out= on values that are being differentiated{user_line()}: use "
+            "its result instead, or create the array with np.zeros_like(x) and pass it as out=array"
+        )
 
 
 def kept(wanted: Any, bound: dict[str, Any], out: Any, active: Any = None) -> tuple[Any, ...]:
@@ -375,168 +400,6 @@ def kept(wanted: Any, bound: dict[str, Any], out: Any, active: Any = None) -> tu
     return tuple(values)
 
 
-# --- reverse mode ---------------------------------------------------------------------------------
-
-
-def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int, g: Any) -> None:
-    """Add what one array record contributes to the cotangents of its operands."""
-    f, form, edges = records[index]
-    if type(g) is not np.ndarray:
-        g = complete(g, form)
-    if f is put or f is gain:
-        _pull_written(records, cotangents, owned, index, g, edges)
-        return
-    rule = RULES.get(f)
-    if rule is None:
-        rule = lookup(f)
-    product = rule.kind == "elementwise"
-    for operand, k, keep in edges:
-        if type(operand) is not int:  # one pullback for several operands
-            parts = rule.pulls[k](g, *keep)
-            for one, part in zip(operand, parts, strict=True):
-                if one is not None and part is not None:
-                    _contribute(records, cotangents, owned, one, part)
-            continue
-        record = records[operand]
-        target = record[1] if len(record) == 3 else float
-        c = times(g, rule.pulls[k](*keep)) if product else rule.pulls[k](g, *keep)
-        # what `fit` and `add` do with a small array of the right form that comes first
-        if type(c) is np.ndarray and type(target) is tuple and target[0] == c.shape and target[1] == c.dtype:
-            if cotangents[operand] is None:
-                cotangents[operand] = c
-                if product:
-                    owned.add(operand)
-            else:
-                add(cotangents, owned, operand, c, target, product)
-        elif type(c) is Scatter or type(c) is Item:
-            add(cotangents, owned, operand, c, target)
-        else:
-            add(cotangents, owned, operand, fit(c, target), target, product)
-
-
-def _pull_written(records: Any, cotangents: Any, owned: Any, index: int, g: Any, edges: Any) -> None:
-    """The pullbacks of a write in place, in place: the cotangent goes on to the array as it was before.
-
-    So a loop that writes element by element costs O(1) a step in the reverse pass too.
-    """
-    f = records[index][0]
-    for operand, k, keep in reversed(edges):  # the value written, and then the array
-        if k == 1:
-            c = RULES[f].pulls[1](g, *keep)
-            _contribute(records, cotangents, owned, operand, np.copy(c) if memory(c) is memory(g) else c)
-            continue
-        if index not in owned:
-            g = np.copy(g, order="C")
-        if f is put:
-            target, at = within(g, keep[0])
-            target[at] = 0
-        before = cotangents[operand]
-        if before is None:
-            cotangents[operand] = g
-            owned.add(operand)
-        else:
-            _contribute(records, cotangents, owned, operand, g)
-
-
-def _contribute(records: Any, cotangents: Any, owned: Any, operand: int, c: Any) -> None:
-    target = target_form(records[operand])
-    if type(c) is not Scatter and type(c) is not Item:
-        c = fit(c, target)
-    add(cotangents, owned, operand, c, target)
-
-
-def target_form(record: Any) -> Any:
-    """The form of the slot that a record describes."""
-    return record[1] if len(record) == 3 else float
-
-
-# --- forward mode ---------------------------------------------------------------------------------
-
-
-def fit_tangent(t: Any, out: Any) -> Any:
-    """Give a tangent the shape and dtype of its primal; that of a Python float is one."""
-    if type(out) is float and isinstance(t, np.generic):
-        return float(t.real)
-    shape = shape_of(out)
-    if shape_of(t) != shape:
-        t = np.broadcast_to(t, shape)
-    if is_complex(t) and not is_complex(out):
-        t = np.real(t)
-    if is_complex(out) and not is_complex(t):
-        t = t + 0j  # a Python number has no dtype to be cast to
-    dtype = getattr(out, "dtype", None)
-    return t if dtype is None or getattr(t, "dtype", dtype) == dtype else t.astype(dtype)
-
-
-def zeros_for(value: Any) -> Any:
-    """A zero tangent of a value; None where there is no value."""
-    if value is None:
-        return None
-    if isinstance(value, int | float | complex) and not isinstance(value, np.generic):
-        return 0.0
-    return (
-        zeros((value.shape, value.dtype), value)
-        if value.dtype.kind in "fc"
-        else np.zeros_like(value, dtype=float)
-    )
-
-
-def push(rule: Rule, bound: dict[str, Any], tangents: dict[str, Any], out: Any, call: Any) -> Any:
-    """The tangent of a result, as its kind says.
-
-    Parameters
-    ----------
-    rule : Rule
-        The rule of the function.
-    bound : dict
-        Its arguments by name.
-    tangents : dict
-        For each array parameter, its tangent, or a list of them; None where there is none.
-    out : array
-        The result.
-    call : callable
-        ``call(replacement)`` calls the function with some array arguments replaced, by name.
-    """
-    if rule.kind == "elementwise":
-        total = None
-        for name, partial, keep in zip(rule.arrays, rule.pulls, rule.keeps, strict=True):
-            t = tangents.get(name)
-            if t is not None:
-                term = t * partial(*kept(keep, bound, out))
-                total = term if total is None else total + term
-        return total
-    if rule.kind == "general":
-        full = tuple(_filled(bound[name], tangents.get(name)) for name in rule.arrays)
-        t = full if len(rule.arrays) > 1 else full[0]
-        assert rule.push is not None
-        return rule.push(t, *kept(rule.push_keeps, bound, out))
-    if rule.kind == "linear":
-        return call({n: _filled(bound[n], tangents.get(n)) for n in rule.arrays if n in bound})
-    total = None
-    for name in rule.arrays:
-        t = tangents.get(name)
-        if t is None:
-            continue
-        if isinstance(bound[name], list | tuple):  # multilinear in a list: replace one at a time
-            for k, part in enumerate(t):
-                if part is not None:
-                    operands = list(bound[name])
-                    operands[k] = part
-                    term = call({name: operands})
-                    total = term if total is None else total + term
-        else:
-            term = call({name: t})
-            total = term if total is None else total + term
-    return total
-
-
-def _filled(value: Any, t: Any) -> Any:
-    if isinstance(value, list | tuple):
-        parts = t if t is not None else [None] * len(value)
-        return [_filled(v, part) for v, part in zip(value, parts, strict=True)]
-    return zeros_for(value) if t is None else t
-
-
 __all__ = [
     "RULES",
     "Rule",
@@ -548,8 +411,6 @@ __all__ = [
     "linear",
     "lookup",
     "multilinear",
-    "pull",
-    "push",
     "refused",
     "variant",
 ]

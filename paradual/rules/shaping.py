@@ -10,8 +10,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
-from paradual.arrays import Scatter, dispatch, shape_of
+from paradual.arrays import Scatter, cast, dispatch, shape_of
 from paradual.errors import NotDifferentiableError
 from paradual.rules.registry import composed, linear
 
@@ -36,6 +37,7 @@ def _atleast(ndim: int) -> Any:
     def definition(*arrays: Any) -> Any:
         out = []
         for a in arrays:
+            a = a if hasattr(a, "shape") else np.asarray(a)
             n = len(shape_of(a))
             if n == 0:
                 a = np.reshape(a, (1,) * ndim)
@@ -72,9 +74,15 @@ def _untranspose(g: Any, axes: Any = None) -> Any:
 linear(np.transpose, _untranspose)
 linear(np.swapaxes, lambda g, axis1, axis2: np.swapaxes(g, axis1, axis2))
 linear(np.moveaxis, lambda g, source, destination: np.moveaxis(g, destination, source))
-composed(
-    np.rollaxis, lambda a, axis, start=0: np.moveaxis(a, axis, start - (axis % a.ndim < start % (a.ndim + 1)))
-)
+
+
+def _rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    axis = normalize_axis_index(axis, a.ndim)
+    start = normalize_axis_index(start + a.ndim if start < 0 else start, a.ndim + 1)
+    return np.moveaxis(a, axis, start - (axis < start))
+
+
+composed(np.rollaxis, _rollaxis)
 linear(np.flip, lambda g, axis=None: np.flip(g, axis))
 composed(np.flipud, lambda m: np.flip(m, 0))
 composed(np.fliplr, lambda m: np.flip(m, 1))
@@ -145,13 +153,22 @@ composed(np.append, _append)
 
 
 def _block(arrays: Any) -> Any:
-    def depth(a: Any) -> int:
-        return 1 + depth(a[0]) if isinstance(a, list) else 0
+    def depths(a: Any) -> set[int]:
+        if isinstance(a, tuple):
+            raise TypeError("np.block: only lists can be used to arrange blocks, and there is a tuple")
+        if not isinstance(a, list):
+            return {0}
+        if not a:
+            raise ValueError("np.block: a list of blocks cannot be empty")
+        return {1 + depth for part in a for depth in depths(part)}
 
     def leaves(a: Any) -> Any:
         return [leaf for part in a for leaf in leaves(part)] if isinstance(a, list) else [a]
 
-    levels = depth(arrays)
+    found = depths(arrays)
+    if len(found) > 1:
+        raise ValueError("np.block: the depths of the lists of blocks are mismatched")
+    levels = found.pop()
     ndim = max([levels, *(len(shape_of(a)) for a in leaves(arrays))])
 
     def join(a: Any, level: int) -> Any:
@@ -159,7 +176,7 @@ def _block(arrays: Any) -> Any:
             return np.reshape(a, (1,) * (ndim - len(shape_of(a))) + shape_of(a))
         return np.concatenate([join(part, level + 1) for part in a], axis=ndim - levels + level)
 
-    return join(arrays, 0)
+    return join(arrays, 0) if levels else np.copy(arrays)
 
 
 composed(np.block, _block)
@@ -167,8 +184,12 @@ composed(np.block, _block)
 # --- splitting --------------------------------------------------------------------------------------
 
 
+def _length(ary: Any, axis: int) -> int:
+    return shape_of(ary)[normalize_axis_index(axis, len(shape_of(ary)))]
+
+
 def _cut(ary: Any, cuts: list[int], axis: int) -> list[Any]:
-    lead = (slice(None),) * (axis % len(shape_of(ary)))
+    lead = (slice(None),) * normalize_axis_index(axis, len(shape_of(ary)))
     edges = [0, *cuts, shape_of(ary)[axis]]
     return [ary[(*lead, slice(a, b))] for a, b in pairwise(edges)]
 
@@ -176,7 +197,7 @@ def _cut(ary: Any, cuts: list[int], axis: int) -> list[Any]:
 def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     if np.ndim(indices_or_sections):
         return _cut(ary, list(indices_or_sections), axis)
-    n, sections = shape_of(ary)[axis], int(indices_or_sections)
+    n, sections = _length(ary, axis), int(indices_or_sections)
     if sections <= 0:
         raise ValueError("number sections must be larger than 0.")
     each, extra = divmod(n, sections)
@@ -184,18 +205,27 @@ def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]
 
 
 def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    if not np.ndim(indices_or_sections) and shape_of(ary)[axis] % indices_or_sections:
+    if not np.ndim(indices_or_sections) and _length(ary, axis) % indices_or_sections:
         raise ValueError("array split does not result in an equal division")
     return _array_split(ary, indices_or_sections, axis)
 
 
 composed(np.array_split, _array_split)
 composed(np.split, _split)
-composed(np.vsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 0))
-composed(
-    np.hsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 0 if ary.ndim == 1 else 1)
-)
-composed(np.dsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 2))
+
+
+def _split_along(name: str, axis: int, least: int) -> Any:
+    def definition(ary: Any, indices_or_sections: Any) -> list[Any]:
+        if len(shape_of(ary)) < least:
+            raise ValueError(f"{name} only works on arrays of {least} or more dimensions")
+        return _split(ary, indices_or_sections, min(axis, len(shape_of(ary)) - 1))
+
+    return definition
+
+
+composed(np.vsplit, _split_along("vsplit", 0, 2))
+composed(np.hsplit, _split_along("hsplit", 1, 1))
+composed(np.dsplit, _split_along("dsplit", 2, 3))
 if hasattr(np, "unstack"):
     composed(np.unstack, lambda x, /, *, axis=0: tuple(np.moveaxis(x, axis, 0)))
 
@@ -203,7 +233,7 @@ if hasattr(np, "unstack"):
 def _delete(arr: Any, obj: Any, axis: Any = None) -> Any:
     if axis is None:
         arr, axis = np.ravel(arr), 0
-    keep = np.delete(np.arange(arr.shape[axis]), obj)
+    keep = np.delete(np.arange(_length(arr, axis)), obj)
     return arr[(slice(None),) * (axis % arr.ndim) + (keep,)]
 
 
@@ -215,7 +245,7 @@ composed(np.delete, _delete)
 def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     if axis is None:
         a, axis = np.ravel(a), 0
-    where = np.repeat(np.arange(a.shape[axis]), repeats)
+    where = np.repeat(np.arange(_length(a, axis)), repeats)
     return a[(slice(None),) * (axis % a.ndim) + (where,)]
 
 
@@ -230,7 +260,7 @@ def _tile(A: Any, reps: Any) -> Any:
     split = tuple(n for pair in zip((1,) * ndim, shape, strict=True) for n in pair)
     wide = tuple(n for pair in zip(reps, shape, strict=True) for n in pair)
     tiled = np.broadcast_to(np.reshape(A, split), wide)
-    return np.reshape(tiled, tuple(r * n for r, n in zip(reps, shape, strict=True)))
+    return np.reshape(np.copy(tiled, order="C"), tuple(r * n for r, n in zip(reps, shape, strict=True)))
 
 
 composed(np.tile, _tile)
@@ -250,24 +280,63 @@ linear(
 )
 
 
+def _pairs(value: Any, ndim: int) -> Any:
+    """What np.pad takes for each axis before and after: one for all, a pair, or a pair for each."""
+    return [(None, None)] * ndim if value is None else np.broadcast_to(value, (ndim, 2))
+
+
 def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    if mode == "constant":
-        if isinstance(pad_width, dict):
-            every = [pad_width.get(k, pad_width.get(k - array.ndim, 0)) for k in range(array.ndim)]
-            pad_width = [np.broadcast_to(w, 2) for w in every]
-        widths = [tuple(map(int, pair)) for pair in np.broadcast_to(pad_width, (array.ndim, 2))]
-        padded = pad_zeros(array, widths)
-        if not np.any(kwargs.get("constant_values", 0)):
-            return padded
-        return padded + np.pad(np.zeros_like(array), widths, **kwargs)
-    # else by gathering: NumPy's own np.pad of the indices says where each element comes from
-    index = np.arange(array.size).reshape(array.shape)
+    if callable(mode) or mode == "empty":
+        raise NotDifferentiableError(
+            f"np.pad(mode={mode!r}) has no derivative rule: use another mode, or np.concatenate"
+        )
+    # else by gathering, where it can: np.pad of the indices says where each element comes from
     if mode in ("edge", "reflect", "symmetric", "wrap") and kwargs.get("reflect_type") != "odd":
+        index = np.arange(array.size).reshape(array.shape)
         return np.ravel(array)[np.pad(index, pad_width, mode=mode, **kwargs)]
-    raise NotDifferentiableError(
-        f"np.pad(mode={mode!r}) has no derivative rule: use constant, edge, reflect, symmetric or "
-        "wrap, or np.concatenate"
-    )
+    values = kwargs.get("constant_values", 0)
+    if not hasattr(values, "place"):  # NumPy checks the arguments, and pads zeros with the constants
+        constants = np.pad(np.zeros(array.shape, array.dtype), pad_width, mode, **kwargs)
+    if isinstance(pad_width, dict):
+        every = [pad_width.get(k, pad_width.get(k - array.ndim, 0)) for k in range(array.ndim)]
+        pad_width = [np.broadcast_to(w, 2) for w in every]
+    widths = [tuple(map(int, pair)) for pair in np.broadcast_to(pad_width, (array.ndim, 2))]
+    if mode == "constant" and not hasattr(values, "place"):
+        return pad_zeros(array, widths) + constants if np.any(values) else pad_zeros(array, widths)
+    for axis, (before, after) in enumerate(widths):  # one axis after the other, as NumPy does
+        x = np.moveaxis(array, axis, 0)
+        parts = [
+            _edge(x, before, mode, 0, axis, array.ndim, kwargs),
+            x,
+            np.flip(_edge(np.flip(x, 0), after, mode, 1, axis, array.ndim, kwargs), 0),
+        ]
+        array = np.moveaxis(np.concatenate(parts), 0, axis)
+    return array
+
+
+_STATISTICS = {"maximum": "max", "mean": "mean", "median": "median", "minimum": "min"}
+
+
+def _edge(x: Any, width: int, mode: str, side: int, axis: int, ndim: int, options: Any) -> Any:
+    """What np.pad puts before the first axis of x; side is 1 where that is the end, flipped."""
+    shape = (width, *x.shape[1:])
+    if width == 0:
+        return x[:0]
+    if mode == "constant":
+        return np.broadcast_to(cast(_pairs(options["constant_values"], ndim)[axis][side], x.dtype), shape)
+    if mode == "linear_ramp":
+        end = _pairs(options.get("end_values", 0), ndim)[axis][side]
+        return np.linspace(end, x[0], width, endpoint=False, dtype=x.dtype)
+    if mode in _STATISTICS:
+        length = _pairs(options.get("stat_length"), ndim)[axis][side]
+        statistic = getattr(np, _STATISTICS[mode])(x[:length], axis=0, keepdims=True)
+        return np.broadcast_to(statistic, shape)
+    first = 1 if mode == "reflect" else 0
+    if width > x.shape[0] - first:
+        raise NotDifferentiableError(
+            f"np.pad(mode={mode!r}, reflect_type='odd') by more than the array's own length: use two calls"
+        )
+    return 2 * x[:1] - np.flip(x[first : first + width], 0)
 
 
 composed(np.pad, _pad)
@@ -278,18 +347,21 @@ linear(np.tril, lambda g, k=0: np.tril(g, k))
 linear(np.triu, lambda g, k=0: np.triu(g, k))
 
 
-def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    a = np.moveaxis(a, (axis1, axis2), (-2, -1))
-    rows = np.arange(a.shape[-2])
-    rows = rows[(rows + offset >= 0) & (rows + offset < a.shape[-1])]
-    return a[..., rows, rows + offset]
+def _undiagonal(g: Any, a_shape: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    axis1, axis2 = axis1 % len(a_shape), axis2 % len(a_shape)
+    n = np.arange(g.shape[-1])
+    index: list[Any] = [slice(None)] * len(a_shape)
+    index[axis1], index[axis2] = n + max(-offset, 0), n + max(offset, 0)
+    # indexing puts the diagonal where the two axes are, or first if they are apart
+    place = min(axis1, axis2) if abs(axis1 - axis2) == 1 else 0
+    return Scatter(tuple(index), np.moveaxis(g, -1, place))
 
 
-composed(np.diagonal, _diagonal)
+linear(np.diagonal, _undiagonal)
 composed(
     np.trace,
     lambda a, offset=0, axis1=0, axis2=1, dtype=None, out=None: np.sum(
-        _diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype
+        np.diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype
     ),
 )
 

@@ -273,4 +273,7 @@ def _agm_slope(a: Any, b: Any, out: Any) -> Any:
 
 known(sp.agm, "a b", a=lambda a, b, out: _agm_slope(a, b, out), b=lambda a, b, out: _agm_slope(b, a, out))
 
+if isinstance(getattr(sp, "sph_harm", None), np.ufunc):  # before SciPy 1.15
+    refused(sp.sph_harm, "write it with sp.lpmv and np.exp")
+
 del special_bessel, special_distributions

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from paradual.arrays import cast, is_complex, shape_of
+from paradual.arrays import cast, is_complex
 from paradual.errors import NotDifferentiableError, user_line
 from paradual.rules.reductions import (
     as_array,
@@ -27,7 +27,7 @@ from paradual.rules.reductions import (
     is_given,
     is_set,
     plain,
-    root_of,
+    root,
 )
 from paradual.rules.registry import composed, linear
 
@@ -66,13 +66,14 @@ def _at_rank(f: Any, a: Any, axis: Any, keepdims: Any, weights: Any = None, **q:
         ranks = np.argsort(places, axis=-1).astype(float)
         ranks = np.where(np.isnan(values), np.nan, ranks) if skips else ranks
         ranks = np.reshape(ranks, [a.shape[k] for k in order]).transpose(np.argsort(order))
-        at = np.asarray(f(ranks, axis=axis, **q))
+        at = f(ranks, axis=axis, **q)
         form = at.shape[: at.ndim - len(batch)]
     else:
         at = np.asarray(f(np.arange(float(n)), **q))
         form = at.shape
-        kth = np.unique([np.floor(at), np.ceil(at), np.full_like(at, n - 1)]).astype(int)
-        places = np.argpartition(values, kth, axis=-1)
+        kth = {n - 1, *np.floor(at).astype(int).flat, *np.ceil(at).astype(int).flat}
+        places = np.argpartition(values, sorted(map(int, kth)), axis=-1)
+        at = np.asarray(at, like=values)
         at = np.broadcast_to(np.reshape(at, (*form, *[1] * len(batch))), form + batch)
     at = np.moveaxis(np.reshape(at, (-1, *batch)), 0, -1)
     if skips:
@@ -152,6 +153,12 @@ def _present(a: Any, where: Any) -> Any:
     return there if where is np._NoValue else there & where
 
 
+def _inexact(dtype: Any) -> Any:
+    if is_given(dtype) and np.dtype(dtype).kind not in "fc":
+        raise TypeError("If a is inexact, then dtype must be inexact")
+    return dtype
+
+
 def _nanmean(
     a: Any,
     axis: Any = None,
@@ -161,34 +168,38 @@ def _nanmean(
     *,
     where: Any = np._NoValue,
 ) -> Any:
-    return np.mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=_present(a, where))
+    there = _present(a, where)
+    return np.mean(a, axis=axis, dtype=_inexact(dtype), keepdims=keepdims, where=there)
 
 
 composed(np.nanmean, _nanmean)
 
 
-def _nanvar(
-    a: Any,
-    axis: Any = None,
-    dtype: Any = None,
-    out: Any = None,
-    ddof: float = 0,
-    keepdims: Any = False,
-    *,
-    where: Any = np._NoValue,
-    mean: Any = np._NoValue,
-    correction: Any = np._NoValue,
-) -> Any:
-    if is_given(dtype) and np.dtype(dtype).kind not in "fc":
-        raise TypeError("If a is inexact, then dtype must be inexact")
-    a, there = in_dtype(a, dtype), _present(a, where)
-    n = degrees(a, axis, keepdims, there, ddof, correction)
-    total = deviations(a, axis, keepdims, there, mean)
-    return total / n if np.all(n > 0) else np.where(n > 0, total / np.where(n > 0, n, 1), np.nan)
+def _nanspread(finish: Any) -> Any:
+    def definition(
+        a: Any,
+        axis: Any = None,
+        dtype: Any = None,
+        out: Any = None,
+        ddof: float = 0,
+        keepdims: Any = False,
+        *,
+        where: Any = np._NoValue,
+        mean: Any = np._NoValue,
+        correction: Any = np._NoValue,
+    ) -> Any:
+        a, there = in_dtype(a, _inexact(dtype)), _present(a, where)
+        n = degrees(a, axis, keepdims, there, ddof, correction)
+        total = in_dtype(deviations(a, axis, keepdims, there, mean), dtype)
+        if np.all(n > 0):
+            return finish(total / n)
+        return np.where(n > 0, finish(np.where(n > 0, total, 1) / np.where(n > 0, n, 1)), np.nan)
+
+    return definition
 
 
-composed(np.nanvar, _nanvar)
-composed(np.nanstd, root_of(_nanvar))
+composed(np.nanvar, _nanspread(lambda var: var))
+composed(np.nanstd, _nanspread(root))
 
 
 def _nan_extremum(f: Any, worst: float) -> Any:
@@ -264,7 +275,7 @@ def _cov(
     c = np.matmul(
         deviation, np.conjugate(np.transpose(weighted)) if is_complex(x) else np.transpose(weighted)
     )
-    return np.squeeze(c * np.true_divide(1, scale if scale > 0 else 0.0))
+    return np.squeeze(c * cast(np.true_divide(1, scale if scale > 0 else 0.0), _real(c)))
 
 
 composed(np.cov, _cov)
@@ -324,14 +335,12 @@ def _binned(columns: list[Any], edges: list[Any], weights: Any) -> Any:
 
 
 def _histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
-    a = np.ravel(as_array(a))
-    form = None if weights is None else np.ravel(plain(weights))
-    if weights is not None and shape_of(weights) != shape_of(a):
-        weights = np.ravel(weights)
-    count, edges = np.histogram(plain(a), plain(bins), plain(range), weights=form)
+    a = as_array(a)
+    count, edges = np.histogram(plain(a), plain(bins), plain(range), weights=plain(weights))
     if _is_active(weights):
+        weights = np.ravel(weights)
         parts = [np.real(weights), np.imag(weights)] if is_complex(weights) else [weights]
-        dtype, sums = count.dtype, [_binned([plain(a)], [edges], part) for part in parts]
+        dtype, sums = count.dtype, [_binned([plain(np.ravel(a))], [edges], part) for part in parts]
         count = cast(sums[0] if len(sums) == 1 else sums[0] + 1j * sums[1], dtype)
     edges = _edges(edges, bins, range, a)
     if density:

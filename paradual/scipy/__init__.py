@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from paradual.arrays import cast
 from paradual.dual import duals_in
 from paradual.errors import NotDifferentiableError, user_line
 
@@ -50,6 +51,11 @@ def passing(module: str) -> Function:
 def differentiated(*values: Any) -> bool:
     """Whether a value is being differentiated, or one in a list, tuple or dict."""
     return next(duals_in(values), None) is not None
+
+
+def double(a: Any) -> Any:
+    """An array in double precision, where SciPy computes in no other."""
+    return a if a.dtype in (float, complex) else cast(a, np.result_type(a.dtype, float))
 
 
 def extends(original: Function) -> Function:
@@ -83,11 +89,17 @@ def extends(original: Function) -> Function:
             args = bound.arguments.pop(several[0]) if several else ()
             return definition(*args, **bound.arguments)
 
-        function.__module__ = definition.__module__  # where it pickles from
-        function.__qualname__ = function.__name__ = original.__name__
-        return function
+        return adopt(function, original, definition.__module__)
 
     return decorate
+
+
+def adopt(function: Function, original: Function, module: str) -> Function:
+    """Give a wrapper of a SciPy function the module that it pickles from, and a docstring."""
+    function.__module__ = module
+    function.__qualname__ = function.__name__ = original.__name__
+    function.__doc__ = f"`{module.removeprefix('paradual.')}.{original.__name__}` with derivatives."
+    return function
 
 
 def _check_finite(arguments: Any) -> None:

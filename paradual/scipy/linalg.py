@@ -16,7 +16,7 @@ from paradual.arrays import bare, dispatch, is_complex, shape_of
 from paradual.errors import NotDifferentiableError
 from paradual.rules.registry import general
 from paradual.rules.shaping import pad_zeros
-from paradual.scipy import extends, passing
+from paradual.scipy import double, extends, passing
 
 __getattr__ = passing("scipy.linalg")
 
@@ -171,7 +171,7 @@ def lu(a: Any, permute_l: bool = False, p_indices: bool = False) -> Any:
     packed, pivots = lu_parts(a)
     left, right = _split(packed)
     m = shape_of(a)[-2]
-    back = np.argsort(_order(pivots, m), -1)
+    back = np.argsort(_order(pivots, m), -1).astype(pivots.dtype)
     if permute_l:
         return _rows(left, back), right
     return back if p_indices else np.eye(m, dtype=bare(left).real.dtype)[back], left, right
@@ -232,7 +232,7 @@ def inv(a: Any, assume_a: Any = None, lower: bool = False) -> Any:
 
 @extends(_scipy.det)
 def det(a: Any) -> Any:
-    return np.linalg.det(a)
+    return np.linalg.det(double(a))
 
 
 def _shifted(p: Any, shifts: Any, n: int) -> Any:
@@ -277,7 +277,7 @@ def solve_banded(l_and_u: Any, ab: Any, b: Any) -> Any:
 @extends(_scipy.solve_toeplitz)
 def solve_toeplitz(c_or_cr: Any, b: Any) -> Any:  # the whole matrix: O(n^3), and not O(n^2)
     c, r = c_or_cr if isinstance(c_or_cr, tuple) else (c_or_cr, None)
-    return np.linalg.solve(toeplitz(c, r), b)
+    return np.linalg.solve(double(toeplitz(c, r)), b)
 
 
 def sylvester(a: Any, b: Any, q: Any) -> Any:
@@ -314,8 +314,8 @@ solve_lyapunov = solve_continuous_lyapunov
 
 @extends(_scipy.solve_discrete_lyapunov)
 def solve_discrete_lyapunov(a: Any, q: Any, method: Any = None) -> Any:  # either method has the same derivative
-    n = shape_of(a)[-1]
-    system = np.eye(n * n, dtype=a.dtype) - np.kron(a, _conjugate(a))
+    n, a = shape_of(a)[-1], double(a)
+    system = np.eye(n * n) - np.kron(a, _conjugate(a))
     return np.reshape(np.linalg.solve(system, np.ravel(q)), (n, n))
 
 
@@ -348,8 +348,6 @@ def _of_matrix(f: Any) -> Any:
 expm, logm, sqrtm = map(_of_matrix, (_scipy.expm, _scipy.logm, _scipy.sqrtm))
 sinm, cosm, tanm = map(_of_matrix, (_scipy.sinm, _scipy.cosm, _scipy.tanm))
 sinhm, coshm, tanhm = map(_of_matrix, (_scipy.sinhm, _scipy.coshm, _scipy.tanhm))
-for _f in (expm, logm, sqrtm, sinm, cosm, tanm, sinhm, coshm, tanhm):
-    _f.__module__ = __name__
 
 
 @extends(_scipy.expm_frechet)

@@ -1,0 +1,141 @@
+"""Ufuncs with keyword arguments, and their methods: reduce, accumulate, outer, reduceat, at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from paradual.arrays import shape_of
+from paradual.dual import Dual, call, primal
+from paradual.errors import NotDifferentiableError, user_line
+from paradual.inplace import assign, constant_like, setitem, ufunc_at
+from paradual.rules.creation import stacked
+from paradual.rules.registry import find, name_of
+
+REDUCE: dict[Any, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+ACCUMULATE: dict[Any, Any] = {np.add: np.cumsum, np.multiply: np.cumprod}
+
+
+def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A ufunc with keyword arguments, or one of its methods."""
+    rule = find(ufunc)
+    if method == "at":
+        return ufunc_at(ufunc, *inputs)
+    out = kwargs.pop("out", None)
+    target = None if out is None else out[0]
+    if target is not None and (len(out) > 1 or target.__class__ is not Dual):
+        raise NotDifferentiableError(
+            f"{name_of(ufunc)} with out= (or an augmented assignment like a += x) into a plain array"
+            f"{user_line()}: the array cannot hold a derivative. Write a = a + x, or create it with "
+            "np.zeros_like(x), or np.zeros(shape, like=x), where x is being differentiated"
+        )
+    where = kwargs.pop("where", True)
+    if rule is not None and rule.kind == "constant":
+        if where is not True:
+            kwargs["where"] = primal(where)
+        result = getattr(ufunc, method)(*(primal(x) for x in inputs), **kwargs)
+    elif method == "__call__":
+        if where is not True:
+            return _masked(ufunc, inputs, kwargs, primal(where), target)
+        result = call(ufunc, inputs, kwargs)
+    else:
+        if where is not True:
+            kwargs["where"] = where
+        a, *rest = (stacked(x) if isinstance(x, list | tuple) else x for x in inputs)
+        result = METHODS[method](ufunc, a, *rest, **kwargs)
+    return result if target is None else assign(target, result)
+
+
+def _masked(ufunc: Any, inputs: Any, kwargs: Any, where: Any, target: Any) -> Any:
+    """``ufunc(*inputs, where=where, out=target)``: computed where it is wanted only, as NumPy does."""
+    inputs = [stacked(x) if isinstance(x, list | tuple) else x for x in inputs]
+    shape = np.broadcast_shapes(*map(shape_of, inputs), shape_of(where))
+    mask = np.broadcast_to(where, shape)
+    chosen = call(ufunc, tuple(np.broadcast_to(x, shape)[mask] for x in inputs), kwargs)
+    if target is None:  # NumPy leaves the rest as it happens to be in memory
+        dual = next(x for x in (chosen, *inputs) if x.__class__ is Dual)
+        target = constant_like(dual, np.full(shape, np.nan, chosen.dtype))
+        if target.__class__ is not Dual:
+            target[mask] = chosen
+            return target
+    elif target.shape != np.broadcast_shapes(shape, target.shape):
+        raise ValueError(f"non-broadcastable output operand with shape {target.shape} doesn't match {shape}")
+    setitem(target, np.broadcast_to(mask, target.shape), chosen)
+    return target
+
+
+def _reduce(
+    ufunc: Any, a: Any, axis: Any = 0, dtype: Any = None, keepdims: bool = False, **kwargs: Any
+) -> Any:
+    if ufunc in REDUCE:
+        if dtype is not None:
+            kwargs["dtype"] = dtype
+        return REDUCE[ufunc](a, axis=axis, keepdims=keepdims, **kwargs)
+    _binary(ufunc, "reduce")
+    shape = shape_of(a)
+    axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if len(axes) > 1 and ufunc.identity is None and ufunc not in (np.fmax, np.fmin):
+        raise ValueError(
+            f"reduction operation {ufunc.__name__!r} is not reorderable, so at most one axis may be specified"
+        )
+    axes = tuple(k % len(shape) for k in axes)
+    rest = [k for k in range(len(shape)) if k not in axes]
+    where = np.broadcast_to(primal(kwargs.pop("where", True)), shape)
+    rows = np.reshape(np.transpose(a, [*axes, *rest]), [-1, *(shape[k] for k in rest)])
+    masks = np.transpose(where, [*axes, *rest]).reshape(rows.shape)
+    initial = kwargs.pop("initial", np._NoValue)
+    if initial is np._NoValue:
+        initial = None
+    if initial is None and not (len(rows) and masks[0].all()):
+        initial = ufunc.identity
+        if initial is None:
+            raise ValueError(f"zero-size array to reduction operation {ufunc.__name__} which has no identity")
+    total = rows[0] if initial is None else np.broadcast_to(initial, rows.shape[1:])
+    for k in range(1 if initial is None else 0, len(rows)):
+        new = ufunc(total, rows[k], dtype=dtype)
+        total = new if masks[k].all() else np.where(masks[k], new, total)
+    return np.reshape(total, [1 if k in axes else n for k, n in enumerate(shape)]) if keepdims else total
+
+
+def _accumulate(ufunc: Any, a: Any, axis: int = 0, dtype: Any = None) -> Any:
+    if ufunc in ACCUMULATE:
+        return ACCUMULATE[ufunc](a, axis=axis, dtype=dtype)
+    _binary(ufunc, "accumulate")
+    rows = np.moveaxis(a, axis, 0)
+    if not len(rows):
+        return np.copy(a)
+    parts = [rows[0]]
+    for k in range(1, len(rows)):
+        parts.append(ufunc(parts[-1], rows[k], dtype=dtype))
+    return np.moveaxis(np.stack(parts), 0, axis)
+
+
+def _outer(ufunc: Any, a: Any, b: Any, **kwargs: Any) -> Any:
+    return ufunc(np.reshape(a, (*shape_of(a), *(1 for _ in shape_of(b)))), b, **kwargs)
+
+
+def _reduceat(ufunc: Any, a: Any, indices: Any, axis: int = 0, dtype: Any = None) -> Any:
+    rows, starts = np.moveaxis(a, axis, 0), [int(i) for i in primal(indices)]
+    for i in starts:
+        if not 0 <= i < len(rows):
+            raise IndexError(f"index {i} out-of-bounds in {ufunc.__name__}.reduceat [0, {len(rows)})")
+    ends = [*starts[1:], len(rows)]
+    parts = [
+        _reduce(ufunc, rows[i:j], dtype=dtype) if i < j else rows[i]
+        for i, j in zip(starts, ends, strict=True)
+    ]
+    return np.moveaxis(np.stack(parts), 0, axis)
+
+
+def _binary(ufunc: Any, method: str) -> None:
+    if ufunc.nin != 2 or ufunc.nout != 1 or ufunc.signature is not None:
+        raise ValueError(f"{method} only supported for binary functions")
+
+
+METHODS: dict[str, Any] = {
+    "reduce": _reduce,
+    "accumulate": _accumulate,
+    "outer": _outer,
+    "reduceat": _reduceat,
+}
