@@ -85,16 +85,16 @@ def _reduce(
     rows = np.reshape(np.transpose(a, [*axes, *rest]), [-1, *(shape[k] for k in rest)])
     masks = np.transpose(where, [*axes, *rest]).reshape(rows.shape)
     initial = kwargs.pop("initial", np._NoValue)
-    if initial is np._NoValue:
-        initial = None
-    if initial is None and not (len(rows) and masks[0].all()):
-        initial = ufunc.identity
-        if initial is None:
-            raise ValueError(f"zero-size array to reduction operation {ufunc.__name__} which has no identity")
-    total = rows[0] if initial is None else np.broadcast_to(initial, rows.shape[1:])
-    for k in range(1 if initial is None else 0, len(rows)):
-        new = ufunc(total, rows[k], dtype=dtype)
-        total = new if masks[k].all() else np.where(masks[k], new, total)
+    given = initial is not np._NoValue and initial is not None
+    if not given and ufunc.identity is None and not (len(rows) and masks.all()):
+        raise ValueError(f"zero-size array to reduction operation {ufunc.__name__} which has no identity")
+    total: Any = np.broadcast_to(initial if given else np.asarray(ufunc.identity or 0.0), rows.shape[1:])
+    begun = np.full(rows.shape[1:], given)
+    for row, mask in zip(rows, masks, strict=True):
+        # not from the identity, at which a derivative may not exist
+        new = row if not begun.any() else np.where(begun, ufunc(total, row, dtype=dtype), row)
+        total = new if mask.all() else np.where(mask, new, total)
+        begun = begun | mask
     return np.reshape(total, [1 if k in axes else n for k, n in enumerate(shape)]) if keepdims else total
 
 

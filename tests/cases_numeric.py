@@ -4,7 +4,17 @@ import hypothesis.strategies as st
 import numpy as np
 from case_table import between, case, normal, positive, reseed, spread, z
 from numpy.lib.stride_tricks import sliding_window_view
-from shape_table import along_an_axis, apart, axis, broadcast_together, generator, of_any_shape, shape, shaped
+from shape_table import (
+    along_an_axis,
+    apart,
+    axis,
+    broadcast_together,
+    empty,
+    generator,
+    of_any_shape,
+    shape,
+    shaped,
+)
 
 from paradual.rules.numeric import bessel_i, windows
 
@@ -355,5 +365,41 @@ case(np.arccos, "beyond", np.array([-1.5, 2.5]) + 0j, fn=lambda x: np.arccos(x.r
 case(np.remainder, "rounded", np.array([0.1, 0.3]), fn=lambda y: np.remainder(1.05, y))
 if _umath is not None:
     case(_umath.clip, "bounds", np.array([-1.0, 0.2]), 0.7, fn=lambda a, b: np.array([0.5, 0.9]).clip(a, b))
+
+# --- nothing, and numbers ---------------------------------------------------------------------------------
+
+empty(np.interp, lambda x: np.interp(x, [0.0, 1.0], [2.0, 5.0]))
+empty(np.gradient)
+empty(np.unwrap)
+empty(np.convolve, lambda x: np.convolve(x, x))
+empty(np.correlate, lambda x: np.correlate(x, x, "full"))
+empty(sliding_window_view, lambda x: sliding_window_view(x, 1, axis=0))
+empty(np.piecewise, lambda x: np.piecewise(x, [x.real > 0], [np.exp, np.sin]))
+empty(A, lambda x: A(np.cumsum, -1, x))
+empty(np.apply_over_axes, lambda x: np.apply_over_axes(np.sum, x, 0))
+empty(M, lambda x: M(x, x))
+empty(np.ix_)
+empty(np.linspace, lambda x: np.linspace(x, 2.0, 3), lambda x: np.linspace(x, x, 0))
+empty(np.logspace, lambda x: np.logspace(x, 2.0, 3))
+empty(np.geomspace, lambda x: np.geomspace(x, 2.0, 3))
+empty(np.insert, lambda x: np.insert(x, 0, 1.0), lambda x: np.insert(x, [], 1.0, axis=0))
+empty(np.resize, lambda x: np.resize(x, (2, 3)), lambda x: np.resize(x, 0))
+empty(np.trim_zeros)
+empty(np.modf)
+empty(np.frexp)
+empty(np.divmod, lambda x: np.divmod(x, 0.5))
+empty(np.i0)
+for f in (S.sqrt, S.log, S.log2, S.log10, S.arccos, S.arcsin, S.arctanh):
+    empty(f)
+empty(S.power, lambda x: S.power(-x, 0.5))
+empty(S.logn, lambda x: S.logn(2, -x))
+empty(np.pad, lambda x: np.pad(x, 1), lambda x: np.pad(x, 0, "mean"), lambda x: np.pad(x, 1, "linear_ramp"))
+empty(np.tile, lambda x: np.tile(x, (2, 1)), lambda x: np.tile(x, 0))
+empty(np.diagonal)
+empty(np.delete, lambda x: np.delete(x, []), lambda x: np.delete(x, slice(None), 0))
+empty(np.rollaxis, lambda x: np.rollaxis(x, -1))
+empty(np.block, lambda x: np.block([x, x]))
+empty(np.clip, lambda x: np.clip(x, 0.1, None))
+empty(np.nan_to_num)
 
 del axes, f, function, label, mode, start, n, m, k, obj, trim, indexing, sparse, options, edge_order

@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 import numpy as np
 from case_table import case, normal, positive, reseed, spread, square, z
-from shape_table import apart, generator, of_matrices, shape, shaped
+from shape_table import apart, empty, generator, of_matrices, shape, shaped
 
 from paradual.rules.polynomials import characteristic
 
@@ -141,5 +141,18 @@ def fitted(draw):
 
 
 shaped(np.polyfit, fitted)
+
+# --- nothing, and numbers ---------------------------------------------------------------------------------
+
+empty(np.polyval, lambda x: np.polyval([1.0, 2.0], x), lambda p: np.polyval(p, 2.0))
+empty(np.polyadd, lambda p: np.polyadd(p, [1.0, 2.0]))
+empty(np.polymul, lambda p: np.polymul(p, [1.0, 2.0]))
+empty(np.polydiv, lambda p: np.polydiv(p, [1.0, 2.0]))
+empty(np.polyder)
+empty(np.polyint, np.polyint, lambda p: np.polyint(p, 2, 3.0))
+empty(np.vander, lambda x: np.vander(x, 2))
+empty(np.roots)
+empty(np.poly)
+empty(np.polyfit, lambda y: np.polyfit([0.0, 1.0, 2.0], y, 1))
 
 del f, m

@@ -269,7 +269,12 @@ PART = st.one_of(
     st.just((0, 0)), st.just((slice(None), slice(0, 2))), st.just(([0, -1], [0, -1])),
 )  # fmt: skip
 OP = st.tuples(
-    st.sampled_from("view view transposed copied read use number element augmented whole added same".split()),
+    st.sampled_from(
+        [
+            *("view", "view", "transposed", "copied", "read", "use"),
+            *("number", "element", "augmented", "whole", "added", "same"),
+        ]
+    ),
     st.integers(0, 9), st.integers(0, 9), PART, st.floats(-1, 1).map(lambda c: round(c, 2)),
 )  # fmt: skip
 

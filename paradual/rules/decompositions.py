@@ -21,7 +21,7 @@ component of each vector real, that one.
   for ``V f(w) V^H`` it is f'(w) times an entry that neither gw nor gV shows.  So the gradient is finite only
   where they show that the limit is 0: M has nothing beside its diagonal there and gw is the same for the
   equal eigenvalues (a trace), or gw is zero (a function of the space as a whole, such as the projector on
-  it).  Otherwise it is NaN, never a number that depends on the choice.  So are second derivatives there,
+  it).  Otherwise it is NaN, not a number that depends on the choice.  So are second derivatives there,
   which use the vectors, and in forward mode the vectors' tangents.  Write ``V w**2 V^H`` as ``a @ a``.
 * `numpy.linalg.eig`: eigenvalues of a matrix that is not Hermitian may change as the root of a change of it.
   At a kink, and where there are too few eigenvectors (a Jordan block), the gradient is NaN.
@@ -95,8 +95,21 @@ general(mark, lambda g: (g, 1.0), lambda t: t[0], arrays="v used")
 
 
 def largest(a: Any, axes: int = 2) -> Any:
-    """The largest absolute value along the last axes, which stay."""
-    return np.max(np.abs(bare(a)), axis=tuple(range(-axes, 0)), keepdims=True, initial=0.0)
+    """The largest absolute value along the last axes, which stay; 0 if there is none."""
+    size = np.abs(bare(a))
+    if 0 in size.shape[-axes:]:
+        return np.zeros_like(size, shape=(*size.shape[:-axes], *[1] * axes))
+    return np.max(size, axis=tuple(range(-axes, 0)), keepdims=True)
+
+
+def _of_columns(a: Any) -> Any:
+    """The largest absolute value in each column."""
+    return _t(largest(_t(a), 1))[..., 0, :]
+
+
+def _beside(w: Any) -> Any:
+    """Which pairs of values are not of a value and itself."""
+    return ~np.eye(w.shape[-1], dtype=bool, like=bare(w))
 
 
 def roundoff(w: Any, n: int) -> float:
@@ -129,9 +142,7 @@ def _arbitrary(m: Any, gw: Any, w: Any, n: int) -> Any:
     off = np.abs(m) > tiny * size[..., None]
     antisymmetric = np.abs(m - _h(m)) > tiny * size[..., None]
     off = off | _t(off)
-    return (antisymmetric | (off & (flows | ~shown)) | (flows & (uneven | ~shown))) & ~np.eye(
-        w.shape[-1], dtype=bool
-    )
+    return (antisymmetric | (off & (flows | ~shown)) | (flows & (uneven | ~shown))) & _beside(w)
 
 
 def _seen(e: Any, w: Any, n: int) -> Any:
@@ -141,8 +152,8 @@ def _seen(e: Any, w: Any, n: int) -> Any:
 
 def regular(a: Any, singular: Any) -> Any:
     """Matrices with the singular ones replaced by the identity, and a number to add: NaN for those."""
-    singular = np.asarray(singular)[..., None, None]
-    if not singular.any():
+    singular = np.expand_dims(singular, (-2, -1))
+    if not np.any(singular):
         return a, 0.0
     nan = np.where(singular, NAN, 0.0).astype(a.dtype)
     return np.where(singular, np.eye(a.shape[-1], dtype=a.dtype, like=bare(a)), a), nan
@@ -186,7 +197,7 @@ def _eigh_push(t: Any, out: Any, UPLO: str = "L") -> Any:
     w, v = out[0], mark(out[1], out[2])
     n = w.shape[-1]
     e = np.matmul(np.matmul(_h(v), from_triangle(t, UPLO)), v)
-    bad = _seen(e, w, n) & ~np.eye(n, dtype=bool)
+    bad = _seen(e, w, n) & _beside(w)
     dw = _of_diagonal(e)
     f = _over(_row(w) - _column(w), _equal(w, n), bad)
     return (np.real(dw) if is_complex(dw) else dw), np.matmul(v, f * e), 0.0
@@ -245,7 +256,7 @@ def _eig_pull(g: Any, out: Any) -> Any:
     uneven = np.abs(_row(bare(gw)) - _column(bare(gw))) > tiny * size[..., None]
     seen = np.abs(bare(m)) > tiny * (largest(m) + (size * top)[..., None])
     flows = bool(bare(used)) & (np.abs(bare(gw)) > tiny * np.where(top == 0, size, size + largest(m)[..., 0]))
-    bad = (uneven | seen | _row(flows) | _column(flows)) & ~np.eye(n, dtype=bool)
+    bad = (uneven | seen | _row(flows) | _column(flows)) & _beside(w)
     same = _equal(w, n)
     inner = _diagonal(gw) + _over(_row(w) - _column(w), same) * m + np.where(same & bad, NAN, 0.0)
     return np.matmul(np.matmul(_t(_inverse(v, w)), inner), _t(v))
@@ -255,7 +266,7 @@ def _eig_push(t: Any, out: Any) -> Any:
     w, v = out[0], mark(out[1], out[2])
     n = w.shape[-1]
     c = np.matmul(_inverse(v, w), np.matmul(t, v))
-    bad = _seen(c, w, n) & ~np.eye(n, dtype=bool)
+    bad = _seen(c, w, n) & _beside(w)
     dv = np.matmul(v, _over(_row(w) - _column(w), _equal(w, n), bad) * c)
     along = np.sum(conjugate(v) * dv, axis=-2, keepdims=True)
     if is_complex(v):
@@ -315,7 +326,7 @@ def _svd_pull(g: Any, out: Any, full: bool = False) -> Any:
     scale = largest(mu) + largest(mv) + (largest(gs, 1) * largest(s, 1))[..., None]
     flows = zero & (np.abs(bare(gs)) > tiny * largest(gs, 1))
     bad = (np.abs(bare(y)) > tiny * scale) | _row(flows) | _column(flows)
-    beside = ~np.eye(k, dtype=bool)
+    beside = _beside(s)
     inner = _diagonal(gs) + _over_sum(s, zero, bad if is_complex(u) else bad & beside) * y
     inner = inner + _over(_row(s) - _column(s), _equal(s, size), _arbitrary(mu + mv, gs, s, size)) * (
         x - _h(x)
@@ -328,10 +339,10 @@ def _svd_pull(g: Any, out: Any, full: bool = False) -> Any:
         if q0.shape[-1]:
             rest = rest - np.matmul(q0, np.matmul(_h(bar[..., k:]), q))
             free = np.matmul(_h(q0), bar[..., k:])
-            turned = (free - _h(free)) * ~np.eye(free.shape[-1], dtype=bool)
+            turned = (free - _h(free)) * _beside(free)
             chosen = largest(turned) > tiny * largest(free)  # it depends on the basis that was chosen
             rest = rest * np.where(chosen, NAN, 1.0) if np.any(chosen) else rest
-        seen = np.max(np.abs(bare(rest)), axis=-2, initial=0.0) > tiny * (scale + largest(bar))[..., 0]
+        seen = _of_columns(rest) > tiny * (scale + largest(bar))[..., 0]
         rest = rest * _row(_over(s, zero, seen | flows))
         total = total + (np.matmul(rest, _h(v)) if left else np.matmul(u, _h(rest)))
     return conjugate(total)
@@ -343,7 +354,7 @@ def _svd_push(t: Any, out: Any, full: bool = False) -> Any:
     e = np.matmul(np.matmul(_h(u), t), v)
     plus, minus = e + _h(e), e - _h(e)
     bad = _seen(e, s, size) | _t(_seen(e, s, size))
-    beside = bad & ~np.eye(s.shape[-1], dtype=bool)
+    beside = bad & _beside(s)
     x = _over(_row(s) - _column(s), _equal(s, size), beside) * plus / 2
     y = _over_sum(s, zero, bad if is_complex(u) else beside) * minus / 2
     ds = _of_diagonal(e)
@@ -354,7 +365,7 @@ def _svd_push(t: Any, out: Any, full: bool = False) -> Any:
         if q.shape[-2] == s.shape[-1]:
             return dq
         rest = image - np.matmul(q, np.matmul(_h(q), image))
-        seen = np.max(np.abs(bare(rest)), axis=-2, initial=0.0) > 100 * roundoff(s, size) * largest(t)[..., 0]
+        seen = _of_columns(rest) > 100 * roundoff(s, size) * largest(t)[..., 0]
         rest = rest * _row(_over(s, zero, seen))
         if not q0.shape[-1]:
             return dq + rest

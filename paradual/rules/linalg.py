@@ -74,9 +74,7 @@ def _cofactors(a: Any, det: Any) -> Any:
     n = a.shape[-1]
     try:
         inverse = np.linalg.inv(a)
-        size = np.max(np.abs(bare(inverse)), initial=0.0, axis=(-2, -1)) * np.max(
-            np.abs(bare(a)), initial=0.0, axis=(-2, -1)
-        )
+        size = largest(inverse) * largest(a)
         if not np.any(size * n > np.finfo(a.dtype).eps ** -0.5):  # NaN takes this way
             return np.expand_dims(det, (-2, -1)) * _t(inverse)
     except np.linalg.LinAlgError:  # exactly singular
@@ -142,7 +140,11 @@ general(np.linalg.slogdet, _slogdet_pull, _slogdet_push)
 def pseudo_inverse(a: Any, rcond: Any = None, hermitian: bool = False) -> Any:
     """`numpy.linalg.pinv` of a matrix of which it cuts off nothing but zero singular values."""
     out = dispatch(pseudo_inverse, [a], (a, rcond, hermitian))
-    return np.linalg.pinv(a, rcond, hermitian) if out is NotImplemented else out
+    if out is not NotImplemented:
+        return out
+    return np.linalg.pinv(
+        a, **({} if rcond is None else {"rcond": rcond}), **({"hermitian": True} if hermitian else {})
+    )
 
 
 # dP = -P dA P + P P^H dA^H (I - A P) + (I - P A) dA^H P^H P
@@ -201,8 +203,10 @@ def _lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     rank = np.linalg.lstsq(bare(a), bare(b), rcond)[2]  # which also checks the arguments
     m, n = a.shape
     eps = float(np.finfo(np.result_type(a.dtype, b.dtype)).eps)
-    rcond = eps * max(m, n) if rcond is None else eps if rcond < 0 else rcond
-    x = np.matmul(_pinv(a, rcond), b)
+    if rcond is None or rcond < 0:
+        x = np.matmul(pseudo_inverse(a, eps if rcond is not None else eps * max(m, n)), b)
+    else:
+        x = np.matmul(_pinv(a, rcond), b)
     rest = b - np.matmul(a, x)
     if rank == n < m:
         square = np.real(rest) ** 2 + np.imag(rest) ** 2 if is_complex(rest) else rest * rest
@@ -439,11 +443,9 @@ def _cond(x: Any, p: Any = None) -> Any:
         else:
             if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
                 raise np.linalg.LinAlgError("Last 2 dimensions of the array must be square")
-            singular = np.asarray(np.linalg.slogdet(bare(x))[0] == 0)
-            regular = np.where(singular[..., None, None], np.eye(x.shape[-1], dtype=x.dtype), x)
-            out = _matrix_norm(x, p, (-2, -1), False) * _matrix_norm(
-                np.linalg.inv(regular), p, (-2, -1), False
-            )
+            singular = np.linalg.slogdet(bare(x))[0] == 0
+            inverse = np.linalg.inv(regular(x, singular)[0])
+            out = _matrix_norm(x, p, (-2, -1), False) * _matrix_norm(inverse, p, (-2, -1), False)
             out = out * np.where(singular, np.inf, 1.0).astype(bare(out).dtype)
     known = np.isnan(np.sum(bare(x), axis=(-2, -1))) | ~np.isnan(bare(out))
     return out if np.all(known) else np.where(known, out, np.inf)

@@ -1,0 +1,85 @@
+"""The methods and keyword arguments of ufuncs, against finite differences and NumPy's own values."""
+
+import numpy as np
+import pytest
+
+import paradual as pdl
+from paradual.errors import NotDifferentiableError
+from paradual.testing import check_grads
+
+X = np.array([[0.6, 1.3, 0.9], [1.7, 0.4, 1.1]])
+
+CALLS = {
+    "add.reduce": lambda x: np.add.reduce(x),
+    "add.reduce-all": lambda x: np.add.reduce(x, axis=None),
+    "add.reduce-where": lambda x: np.add.reduce(x, where=x > 0.8, initial=x[0, 0]),
+    "multiply.reduce": lambda x: np.multiply.reduce(x, axis=(0, 1), keepdims=True),
+    "maximum.reduce": lambda x: np.maximum.reduce(x, axis=-1),
+    "minimum.reduce-initial": lambda x: np.minimum.reduce(x, initial=x[0, 1]),
+    "subtract.reduce": lambda x: np.subtract.reduce(x, axis=1),
+    "divide.reduce": lambda x: np.divide.reduce(x, axis=1, keepdims=True),
+    "power.reduce": lambda x: np.power.reduce(x),
+    "logaddexp.reduce": lambda x: np.logaddexp.reduce(x, axis=None),
+    "logaddexp.reduce-where": lambda x: np.logaddexp.reduce(x, axis=0, where=x > 0.8),
+    "hypot.reduce-initial": lambda x: np.hypot.reduce(x, initial=x[0, 0]),
+    "fmax.reduce": lambda x: np.fmax.reduce(x, axis=(0, 1)),
+    "add.accumulate": lambda x: np.add.accumulate(x, axis=1),
+    "multiply.accumulate": lambda x: np.multiply.accumulate(x),
+    "maximum.accumulate": lambda x: np.maximum.accumulate(x * np.array([1, -1, 2]), axis=1),
+    "subtract.accumulate": lambda x: np.subtract.accumulate(x),
+    "add.outer": lambda x: np.add.outer(x, x[0]),
+    "multiply.outer": lambda x: np.multiply.outer(x, x[:, 0]),
+    "subtract.outer-number": lambda x: np.subtract.outer(2.0, x),
+    "power.outer-list": lambda x: np.power.outer([2.0, 3.0], x),
+    "arctan2.outer": lambda x: np.arctan2.outer(x[0], x),
+    "add.reduceat": lambda x: np.add.reduceat(x, [0, 2, 1], axis=1),
+    "multiply.reduceat": lambda x: np.multiply.reduceat(x.ravel(), [0, 3, 1, 5]),
+    "maximum.reduceat": lambda x: np.maximum.reduceat(x, [0, 1]),
+    "out": lambda x: np.exp(x, out=x * 2),
+    "out-where": lambda x: np.exp(x, out=x * 2, where=x > 1),
+    "out-where-broadcast": lambda x: np.multiply(x, x[0], out=x * 2, where=np.array([True, False, True])),
+    "where-in-where": lambda x: np.where(x > 1, np.log(x, out=np.ones_like(x), where=x > 1), 0),
+    "reduce-out": lambda x: np.add.reduce(x * x, out=np.zeros(3, like=x)),
+    "accumulate-out": lambda x: np.add.accumulate(x, out=x * 1.0),
+    "dtype": lambda x: np.add(x, x, dtype=float),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls(name):
+    np.testing.assert_allclose(pdl.vjp(CALLS[name], X)[0], CALLS[name](X), rtol=1e-14)
+    check_grads(CALLS[name], (X,))
+
+
+def test_what_is_not_computed_does_not_matter():
+    x = np.array([0.0, 2.0])
+    g = pdl.grad(lambda x: np.sum(np.log(x, out=np.zeros_like(x), where=x > 0)))(x)
+    np.testing.assert_array_equal(g, [0.0, 0.5])  # and no warning
+
+
+def test_constant_ufuncs_stay_constant():
+    def f(x):
+        assert not np.logical_or.reduce(x > 5, axis=None)
+        assert type(np.greater.outer(x, x)) is np.ndarray
+        assert np.logical_and.reduce(x, axis=None) is np.True_
+        return np.sum(x)
+
+    np.testing.assert_array_equal(pdl.grad(f)(X), np.ones((2, 3)))
+
+
+REFUSED = {
+    "plain-out": (lambda x: np.exp(x, out=np.zeros((2, 3))), NotDifferentiableError, "zeros_like"),
+    "plain-at": (lambda x: np.add.at(np.zeros(3), [0], x[0, :1]), NotDifferentiableError, "zeros_like"),
+    "unary-reduce": (lambda x: np.sin.reduce(x), ValueError, "binary"),
+    "not-reorderable": (lambda x: np.subtract.reduce(x, axis=(0, 1)), ValueError, "reorderable"),
+    "empty": (lambda x: np.subtract.reduce(x[:0]), ValueError, "identity"),
+    "reduceat-index": (lambda x: np.add.reduceat(x, [0, 7]), IndexError, "out-of-bounds"),
+    "no-rule": (lambda x: np.frompyfunc(lambda a: a, 1, 1)(x), NotDifferentiableError, "rule"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    fn, error, match = REFUSED[name]
+    with pytest.raises(error, match=match):
+        pdl.grad(lambda x: np.sum(fn(x)))(X)
