@@ -288,6 +288,7 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     if tape is None:  # only constants left, as in a nested call
         return (compute or f)(*args, **kwargs)
     if rule.variant is not None and unknown(rule, bound):
+        check_out(rule, bound)
         return rule.variant(*args, **kwargs)
     check_use(rule, bound)
     given = args, kwargs

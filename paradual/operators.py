@@ -452,25 +452,11 @@ class Operators(Dual):
 
 
 # Functions that make a new array, with ``like=x`` or of the form of x: it can be written in place.
-CREATE = frozenset(
-    [
-        getattr(np, name)
-        for name in (
-            *("zeros_like", "ones_like", "empty_like", "full_like", "zeros", "ones", "empty", "full"),
-            *(
-                "arange",
-                "array",
-                "asarray",
-                "asanyarray",
-                "ascontiguousarray",
-                "asfortranarray",
-                "eye",
-                "identity",
-            ),
-            *("tri", "fromfunction", "frombuffer", "fromiter", "fromstring"),
-        )
-    ]
-)
+_NEW = """
+    zeros_like ones_like empty_like full_like zeros ones empty full arange array asarray asanyarray
+    ascontiguousarray asfortranarray eye identity tri fromfunction frombuffer fromiter fromstring
+"""
+CREATE = frozenset(getattr(np, name) for name in _NEW.split())
 
 
 def _one(args: tuple[Any, ...]) -> Any:

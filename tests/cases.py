@@ -13,6 +13,7 @@ import cases_statistics  # noqa: F401  isort:skip
 import cases_numeric  # noqa: F401  isort:skip
 import cases_polynomials  # noqa: F401
 import cases_special  # noqa: F401
+import cases_creation  # noqa: F401  isort:skip
 from case_table import CASES
 
 __all__ = ["BINARY", "CASES", "REDUCTIONS"]

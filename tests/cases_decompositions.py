@@ -207,6 +207,10 @@ def distinct(rng, *shape):
     return np.matmul(u * (1.0 + np.arange(k)), np.swapaxes(v, -1, -2))
 
 
+def distinct_squares(rng, *dims):
+    return distinct(rng, *dims, dims[-1])
+
+
 def of_rectangles(function):
     """An entry: ``function(A)`` of a stack of real or complex matrices."""
 
@@ -289,6 +293,13 @@ shaped(
     np.linalg.norm, *(of_rectangles(lambda a, o=o: np.linalg.norm(a, o, (-2, -1))) for o in (2, -2, "nuc"))
 )
 shaped(np.linalg.matrix_norm, of_rectangles(lambda a: np.linalg.matrix_norm(a, ord="nuc")))
+
+shaped(mark, lambda draw: (lambda v: mark(v, 0.0), (generator(draw).standard_normal(shape(draw)),)))
+shaped(eigen_hermitian, of_matrices(lambda a: marked(eigen_hermitian(a)), lower))
+shaped(eigen_general, of_matrices(lambda a: marked(eigen_general(a)), dominant))
+shaped(singular, of_matrices(lambda a: marked(singular(a)), distinct_squares))
+shaped(thin_qr, of_matrices(thin_qr, lower))
+shaped(pseudo_inverse, of_rectangles(pseudo_inverse))
 
 # --- no matrices, and matrices of nothing -------------------------------------------------------------------
 

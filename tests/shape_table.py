@@ -35,7 +35,7 @@ def shape(draw, min_dims=0, max_dims=3, min_side=1, max_side=3):
 
 
 def apart(rng, *shape):
-    """Numbers of both signs in random order, no two of them (nor their absolute values) close, none near 0."""
+    """Numbers of both signs in random order, none near 0, no two (nor their absolute values) close."""
     n = int(np.prod(shape, dtype=int))
     values = np.linspace(0.3, 2.0, n) if n else np.zeros(0)
     return rng.permutation(values * np.where(np.arange(n) % 2, -1, 1)).reshape(shape)
@@ -69,6 +69,25 @@ def axis(draw, ndim, none=True, many=False):
     if many and ndim:
         choice = choice | arrays_of.valid_tuple_axes(ndim, min_size=1)
     return draw(st.none() | choice if none else choice)
+
+
+def of_one(f, min_dims=0, max_dims=3):
+    """An entry: ``f(x)``."""
+
+    def entry(draw):
+        return f, (numbers(draw, generator(draw), *shape(draw, min_dims, max_dims)),)
+
+    return entry
+
+
+def chosen(choose, min_dims=0, max_dims=3):
+    """An entry: ``fn(x)``, where ``fn = choose(draw, shape)``."""
+
+    def entry(draw):
+        rng, n = generator(draw), shape(draw, min_dims, max_dims)
+        return choose(draw, n), (numbers(draw, rng, *n),)
+
+    return entry
 
 
 def of_any_shape(function, low=None, high=None, min_dims=0, min_side=1, **options):

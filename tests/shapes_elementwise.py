@@ -1,4 +1,6 @@
-"""Random shapes for `test_random_shapes`: elementwise functions and reductions."""
+"""Random shapes for `test_random_shapes`: elementwise functions, reductions, choosing and sorting."""
+
+import math
 
 import hypothesis.extra.numpy as arrays_of
 import hypothesis.strategies as st
@@ -9,6 +11,7 @@ from shape_table import (
     as_number,
     axis,
     between,
+    chosen,
     complex_too,
     empty,
     generator,
@@ -67,7 +70,7 @@ OF_REAL = {
 ALSO_NEGATIVE = {np.reciprocal, np.absolute, np.cbrt, np.fabs}
 
 
-def of_one(f, low, high, both):
+def of_a_kind(f, low, high, both):
     def entry(draw):
         rng, n = generator(draw), shape(draw)
         x = between(rng, low, high, *n)
@@ -82,7 +85,7 @@ def of_one(f, low, high, both):
 
 
 for f, (low, high) in {**OF_BOTH, **OF_REAL}.items():
-    shaped(f, of_one(f, low, high, f in OF_BOTH))
+    shaped(f, of_a_kind(f, low, high, f in OF_BOTH))
     empty(f)
 for f in (root, half_over):  # of sums of squares: arrays, and real
     shaped(f, lambda draw, f=f: (f, (between(generator(draw), 0.3, 2.0, *shape(draw)),)))
@@ -132,12 +135,15 @@ ALSO_SIGNED = {np.remainder, np.fmod, np.copysign, np.heaviside}  # where each a
 ALSO_SWAPPED = {np.maximum, np.minimum, np.fmax, np.fmin}
 
 
+def together(draw):
+    """Two shapes that broadcast together."""
+    return draw(arrays_of.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3)).input_shapes
+
+
 def of_two(f, left, right, both):
     def entry(draw):
         rng = generator(draw)
-        a, b = draw(
-            arrays_of.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3)
-        ).input_shapes
+        a, b = together(draw)
         x, y = between(rng, *left, *a), between(rng, *right, *b)
         if f in ALSO_SIGNED:
             x, y = (np.asarray(z * rng.choice([-1, 1], z.shape)) for z in (x, y))
@@ -183,14 +189,14 @@ for f in (np.power, np.float_power):
 
 def with_exponents(draw):
     rng = generator(draw)
-    a, b = draw(arrays_of.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3)).input_shapes
+    a, b = together(draw)
     e = rng.integers(-2, 4, b)
     return (lambda x: np.ldexp(x, e)), (as_number(draw, between(rng, *ANY, *a)),)
 
 
 def next_to(draw):
     rng = generator(draw)
-    a, b = draw(arrays_of.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3)).input_shapes
+    a, b = together(draw)
     x, y = between(rng, 0.5, 1.0, *a), between(rng, 1.1, 2.0, *b)
     return (lambda x, y: np.nextafter(x, y) * y), (x, y)
 
@@ -275,10 +281,8 @@ def masked(f):
         hole = np.where(options["where"], 0.0, draw(st.sampled_from([0.0, np.nan])))
         x = apart(rng, *n)
         if f in EXTREMA:
-            return (lambda x, start: f(x + hole, initial=start, **options)), (
-                x,
-                draw(st.sampled_from([-9.0, 0.0, 9.0])),
-            )
+            start = draw(st.sampled_from([-9.0, 0.0, 9.0]))
+            return (lambda x, start: f(x + hole, initial=start, **options)), (x, start)
         if f in STARTED and draw(st.booleans()):
             return (lambda x, start: f(x + hole, initial=start, **options)), (x, 0.7)
         return (lambda x: f(x + hole, **options)), (complex_too(draw, rng, x),)
@@ -311,9 +315,9 @@ def product_with_zeros(draw):
 for f in (np.sum, np.mean, np.prod, *EXTREMA, np.ptp, *SPREAD, np.average):
     shaped(f, along(f, both=f is not np.ptp))
     empty(f)
-    empty(f, lambda x, f=f: f(x, axis=0), lambda x, f=f: f(x, axis=-1, keepdims=True))
-    if f is not np.average:
-        empty(f, lambda x, f=f: f(x, axis=()) if f not in (np.ptp, np.std) else x)
+    if f is not np.average:  # which divides by the size of its result
+        empty(f, lambda x, f=f: f(x, axis=0), lambda x, f=f: f(x, axis=-1, keepdims=True))
+        empty(f, lambda x, f=f: f(x, axis=()))
 for f in MASKED:
     shaped(f, masked(f))
 for f in STARTED:
@@ -336,7 +340,7 @@ def weighted(draw):
 shaped(np.average, weighted)
 empty(np.average, lambda x: np.average(x, weights=np.ones_like(x) + x))
 
-# --- cumulative sums, differences ---------------------------------------------------------------------------
+# --- cumulative sums, differences -------------------------------------------------------------------------
 
 
 for f in (np.cumsum, np.cumprod):
@@ -391,5 +395,100 @@ shaped(np.trapezoid, area)
 empty(np.diff, lambda x: np.diff(x), lambda x: np.diff(x, axis=0, prepend=1.0))
 empty(np.ediff1d, lambda x: np.ediff1d(x), lambda x: np.ediff1d(x, to_end=np.ones(2)))
 empty(np.trapezoid, lambda x: np.trapezoid(x))
+# --- choosing ---------------------------------------------------------------------------------------------
+
+
+def where(draw):
+    rng = generator(draw)
+    shapes = arrays_of.mutually_broadcastable_shapes(num_shapes=3, max_dims=3, max_side=3)
+    a, b, c = draw(shapes).input_shapes
+    condition = draw(arrays_of.arrays(bool, a))
+    return (lambda x, y: np.where(condition, x, y)), tuple(
+        as_number(draw, numbers(draw, rng, *n)) for n in (b, c)
+    )
+
+
+def of_conditions(call, count):
+    """An entry: ``call(masks, choices)`` of masks and arrays of one shape."""
+
+    def entry(draw):
+        rng, n = generator(draw), shape(draw)
+        masks = [draw(arrays_of.arrays(bool, n)) for _ in range(count)]
+        return (lambda *x: call(masks, list(x))), tuple(numbers(draw, rng, *n) for _ in range(count))
+
+    return entry
+
+
+def take(draw, n):
+    k, mode = axis(draw, len(n)), draw(st.sampled_from(["raise", "wrap", "clip"]))
+    m = math.prod(n) if k is None else n[k]
+    reach = m if mode == "raise" else m + 4
+    indices = draw(arrays_of.arrays(np.intp, shape(draw, 0, 2), elements=st.integers(-reach, reach - 1)))
+    return lambda x: np.take(x, indices, axis=k, mode=mode)
+
+
+def take_along_axis(draw, n):
+    k = axis(draw, len(n))
+    m = math.prod(n) if k is None else n[k]
+    to = [1 if draw(st.booleans()) else j for j in n]
+    if k is None:
+        to = [0]
+    to[k or 0] = draw(st.integers(1, 4))
+    indices = draw(arrays_of.arrays(np.intp, to, elements=st.integers(-m, m - 1)))
+    return lambda x: np.take_along_axis(x, indices, axis=k)
+
+
+def compress(draw, n):
+    k = axis(draw, len(n))
+    m = math.prod(n) if k is None else n[k]
+    condition = draw(arrays_of.arrays(bool, draw(st.integers(0, m))))
+    return lambda x: np.compress(condition, x, axis=k)
+
+
+def extract(draw, n):
+    condition = draw(arrays_of.arrays(bool, n))
+    return lambda x: np.extract(condition, x)
+
+
+def choose(draw):
+    rng = generator(draw)
+    shapes = draw(arrays_of.mutually_broadcastable_shapes(num_shapes=3, max_dims=2, max_side=3))
+    mode = draw(st.sampled_from(["raise", "wrap", "clip"]))
+    reach = st.integers(0, 1) if mode == "raise" else st.integers(-3, 4)
+    a = draw(arrays_of.arrays(np.intp, shapes.input_shapes[0], elements=reach))
+    return (lambda x, y: np.choose(a, [x, y], mode=mode)), tuple(
+        numbers(draw, rng, *n) for n in shapes.input_shapes[1:]
+    )
+
+
+shaped(np.where, where)
+shaped(np.select, of_conditions(lambda masks, x: np.select(masks, x, 0.5), 2))
+shaped(np.take, chosen(take, 1))
+shaped(np.take_along_axis, chosen(take_along_axis, 1))
+shaped(np.compress, chosen(compress, 1))
+shaped(np.extract, chosen(extract))
+shaped(np.choose, choose)
+empty(np.where, lambda x: np.where(x > 0, x, 1.0), lambda x: np.where(True, x, 1.0))
+empty(np.select, lambda x: np.select([x > 0], [x], 1.0))
+empty(np.take, lambda x: np.take(x, []), lambda x: np.take(x, np.zeros(0, int), axis=-1))
+empty(np.take_along_axis, lambda x: np.take_along_axis(x, np.argsort(x), -1))
+empty(np.compress, lambda x: np.compress([], x), lambda x: np.compress([], x, axis=-1))
+empty(np.extract, lambda x: np.extract(x > 0, x))
+empty(np.choose, lambda x: np.choose(0, [x, x]))
+
+# --- sorting ----------------------------------------------------------------------------------------------
+
+
+def partition(draw, n):
+    k = axis(draw, len(n))
+    m = math.prod(n) if k is None else n[k]
+    kth = draw(st.integers(-m, m - 1))
+    return lambda x: np.partition(x, kth, axis=k)
+
+
+shaped(np.sort, along_one(np.sort, kind=st.sampled_from([None, "stable"])))
+shaped(np.partition, chosen(partition, 1))
+empty(np.sort, lambda x: np.sort(x), lambda x: np.sort(x, axis=None))
+empty(np.partition, lambda x: np.partition(x, 0))
 
 del f, low, high, left, right, both, name

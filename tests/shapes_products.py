@@ -1,11 +1,12 @@
 """Random shapes for `test_random_shapes`: products and linear algebra."""
 
 import string
+from itertools import pairwise
 
 import hypothesis.extra.numpy as arrays_of
 import hypothesis.strategies as st
 import numpy as np
-from shape_table import axis, complex_too, empty, generator, numbers, shape, shaped
+from shape_table import axis, complex_too, empty, generator, numbers, of_one, shape, shaped
 
 from paradual.rules.products import contract
 
@@ -27,18 +28,12 @@ def of_signature(f, signature, max_dims=2):
     return entry
 
 
-shaped(
-    np.matmul,
-    of_signature(np.matmul, "(n?,k),(k,m?)->(n?,m?)"),
-    of_signature(np.matmul, "(n,k),(k,m)->(n,m)"),
-)
+for signature in ("(n?,k),(k,m?)->(n?,m?)", "(n,k),(k,m)->(n,m)"):
+    shaped(np.matmul, of_signature(np.matmul, signature))
 shaped(np.outer, of_signature(np.outer, "(n),(m)->(n,m)"))
 shaped(np.vdot, of_signature(np.vdot, "(n),(n)->()", max_dims=0))
-for name, signature in [
-    ("vecdot", "(n),(n)->()"),
-    ("matvec", "(n,k),(k)->(n)"),
-    ("vecmat", "(k),(k,m)->(m)"),
-]:
+OF_SIGNATURE = {"vecdot": "(n),(n)->()", "matvec": "(n,k),(k)->(n)", "vecmat": "(k),(k,m)->(m)"}
+for name, signature in OF_SIGNATURE.items():
     if hasattr(np, name):
         shaped(getattr(np, name), of_signature(getattr(np, name), signature))
 if hasattr(np.linalg, "matmul"):
@@ -152,14 +147,12 @@ if hasattr(np.linalg, "tensordot"):
 
 
 def subscripts(draw, most=3):
-    """Terms of a random contraction, the result's labels (None: left to NumPy), and the size of each label."""
+    """The terms of a contraction, the labels of the result (None: left to NumPy), the size of each label."""
     sizes = {c: draw(st.integers(1, 3)) for c in "abcd"}
     terms = [draw(st.text("abcd", max_size=3)) for _ in range(draw(st.integers(1, most)))]
     there = sorted(set("".join(terms)))
-    result = draw(
-        st.none() | st.permutations(there).flatmap(lambda p: st.integers(0, len(p)).map(lambda n: p[:n]))
-    )
-    return terms, result if result is None else "".join(result), sizes
+    result = "".join(draw(st.permutations(there))[: draw(st.integers(0, len(there)))])
+    return terms, draw(st.sampled_from([result, None])), sizes
 
 
 def einsum(draw):
@@ -169,9 +162,11 @@ def einsum(draw):
     if draw(st.booleans()):  # einsum(a, [0, 1], b, [1, 2], [0, 2])
         lists = [["abcd".index(c) for c in term] for term in terms]
         last = [] if result is None else [["abcd".index(c) for c in result]]
-        return (
-            lambda *x: np.einsum(*(p for pair in zip(x, lists, strict=True) for p in pair), *last)
-        ), tuple(arrays)
+
+        def of_lists(*x):
+            return np.einsum(*(part for pair in zip(x, lists, strict=True) for part in pair), *last)
+
+        return of_lists, tuple(arrays)
     text = ",".join(terms) + ("" if result is None else "->" + result)
     optimize = draw(st.booleans())
     return (lambda *x: np.einsum(text, *x, optimize=optimize)), tuple(arrays)
@@ -181,20 +176,17 @@ def einsum_with_dots(draw):
     rng = generator(draw)
     a, b = draw(arrays_of.mutually_broadcastable_shapes(num_shapes=2, max_dims=2, max_side=2)).input_shapes
     n, k, m = (draw(st.integers(1, 3)) for _ in range(3))
-    text = draw(
-        st.sampled_from(
-            [
-                "...ij,...jk->...ik",
-                "...ij,...jk",
-                "ij...,jk...->k...i",
-                "ij...,...jk->...",
-                "...ij,...jk->i...",
-            ]
-        )
-    )
+    terms = [
+        "...ij,...jk->...ik",
+        "...ij,...jk",
+        "ij...,jk...->k...i",
+        "ij...,...jk->...",
+        "...ij,...jk->i...",
+    ]
+    text = draw(st.sampled_from(terms))
     left, right = text.split("->")[0].split(",")
-    x = numbers(draw, rng, *(a + (n, k) if left[0] == "." else (n, k) + a))
-    y = numbers(draw, rng, *(b + (k, m) if right[0] == "." else (k, m) + b))
+    x = numbers(draw, rng, *((*a, n, k) if left[0] == "." else (n, k, *a)))
+    y = numbers(draw, rng, *((*b, k, m) if right[0] == "." else (k, m, *b)))
     return (lambda x, y: np.einsum(text, x, y)), (x, y)
 
 
@@ -258,7 +250,7 @@ def solve(draw):
 def multi_dot(draw):
     rng = generator(draw)
     sizes = [draw(st.integers(1, 3)) for _ in range(draw(st.integers(3, 5)))]
-    shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
+    shapes = list(pairwise(sizes))
     if draw(st.booleans()):
         shapes[0] = shapes[0][1:]
     if draw(st.booleans()):
@@ -272,7 +264,7 @@ for f in (L.inv, L.det, L.slogdet):
     shaped(f, of_matrices(f))
     empty(
         f,
-        lambda x, f=f: f(np.ones((*x.shape, 2, 2)) * x[..., None, None] + 3 * np.eye(2)),
+        lambda x, f=f: f(x[..., None, None] + 3 * np.eye(2)),
         lambda x, f=f: f(np.reshape(x, (*x.shape[:-2], 0, 0))),
     )
 shaped(L.cholesky, of_matrices(L.cholesky, definite, upper=[False, True]))
@@ -330,9 +322,7 @@ def matrix_norm(draw):
 
 
 shaped(L.norm, norm)
-empty(
-    L.norm, lambda x: L.norm(x), lambda x: L.norm(x, axis=-1, keepdims=True), lambda x: L.norm(x, 1, axis=0)
-)
+empty(L.norm, L.norm, lambda x: L.norm(x, axis=-1, keepdims=True), lambda x: L.norm(x, 1, axis=0))
 if hasattr(L, "vector_norm"):
     shaped(L.vector_norm, vector_norm)
     shaped(L.matrix_norm, matrix_norm)
@@ -354,10 +344,7 @@ def offset(f):
 if hasattr(L, "matrix_transpose"):
     shaped(L.trace, offset(L.trace))
     shaped(L.diagonal, offset(L.diagonal))
-    shaped(
-        L.matrix_transpose,
-        lambda draw: (L.matrix_transpose, (numbers(draw, generator(draw), *shape(draw, 2)),)),
-    )
+    shaped(L.matrix_transpose, of_one(L.matrix_transpose, 2))
     for f in (L.trace, L.diagonal, L.matrix_transpose):
         empty(f)
     empty(L.matmul, lambda x: L.matmul(np.ones((2, x.shape[0])), x))

@@ -38,7 +38,11 @@ def test_every_rule_has_an_entry():
 
 @pytest.mark.parametrize(("function", "entry"), ENTRIES, ids=IDS)
 @given(data=st.data())
-@settings(max_examples=6, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=6,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 def test_random_shapes(function, entry, data):
     fn, args = entry(data.draw)
     args = tuple(laid_out(data.draw, x) for x in args)

@@ -45,7 +45,9 @@ for name in ("trapezoid", "cumulative_trapezoid", "simpson", "cumulative_simpson
     case(f"{name}-dx", lambda m, y, dx, name=name: getattr(m, name)(y, dx=dx), normal(5), 0.3, single=False)
 for name in ("cumulative_trapezoid", "cumulative_simpson"):
     case(f"{name}-initial", lambda m, y, name=name: getattr(m, name)(y, initial=0, axis=0), normal(4, 2))
-case("cumulative_simpson-from", lambda m, y, c: m.cumulative_simpson(y, initial=c), normal(2, 4), normal(2, 1))
+case(
+    "cumulative_simpson-from", lambda m, y, c: m.cumulative_simpson(y, initial=c), normal(2, 4), normal(2, 1)
+)
 case("romb", lambda m, y: m.romb(y, 0.25), normal(5))
 case("romb-axis", lambda m, y: m.romb(y, axis=0), normal(9, 2))
 case("romb-dx", lambda m, y, dx: m.romb(y, dx), normal(3), 0.5, single=False)
@@ -58,12 +60,22 @@ def test_derivatives(label):
     check(lambda *a: fn(ours, *a), lambda *a: fn(theirs, *a), args, **options)
 
 
-@given(st.integers(0, 2**16), st.integers(2, 7), st.integers(1, 2), st.sampled_from(["simpson", "cumulative_simpson"]))
+@given(
+    st.integers(0, 2**16),
+    st.integers(2, 7),
+    st.integers(1, 2),
+    st.sampled_from(["simpson", "cumulative_simpson"]),
+)
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_simpson_of_random_shapes(seed, n, rows, name):
     rng = np.random.default_rng(seed)
     args = rng.standard_normal((rows, n)), np.cumsum(rng.uniform(0.5, 1.5, n))
-    check(lambda y, x: getattr(ours, name)(y, x=x), lambda y, x: getattr(theirs, name)(y, x=x), args, single=False)
+    check(
+        lambda y, x: getattr(ours, name)(y, x=x),
+        lambda y, x: getattr(theirs, name)(y, x=x),
+        args,
+        single=False,
+    )
 
 
 # --- quad -----------------------------------------------------------------------------------------------------
@@ -134,7 +146,9 @@ def test_fixed_quad():
     def f(a, b, c):
         return ours.fixed_quad(lambda x, c: np.exp(c * x), a, b, args=(c,), n=4)[0]
 
-    np.testing.assert_allclose(pdl.vjp(f, 0.1, 0.9, 1.3)[0], theirs.fixed_quad(lambda x: np.exp(1.3 * x), 0.1, 0.9, n=4)[0])
+    np.testing.assert_allclose(
+        pdl.vjp(f, 0.1, 0.9, 1.3)[0], theirs.fixed_quad(lambda x: np.exp(1.3 * x), 0.1, 0.9, n=4)[0]
+    )
     check_grads(f, (0.1, 0.9, 1.3))
     check_grads(lambda c: ours.fixed_quad(lambda x: np.exp(c * x), 0.0, 1.0)[0] * c, (0.7,))
 

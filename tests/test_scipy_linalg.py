@@ -52,7 +52,16 @@ case("solve-complex", lambda m, a, b: m.solve(a, b), well(3, 3, of=z), z(3, 2))
 case("solve-transposed", lambda m, a, b: m.solve(a, b, transposed=True), well(3, 3), normal(3, 2))
 case("solve-matrix-only", lambda m, a: m.solve(a, np.ones(3)), well(3, 3))
 for lower in (False, True):
-    for what in ("sym", "her", "pos", "symmetric", "positive definite", "upper triangular", "tridiagonal", "diagonal"):
+    for what in (
+        "sym",
+        "her",
+        "pos",
+        "symmetric",
+        "positive definite",
+        "upper triangular",
+        "tridiagonal",
+        "diagonal",
+    ):
         case(
             f"solve-{what}-{lower}",
             lambda m, a, b, lower=lower, what=what: m.solve(a, b, lower=lower, assume_a=what),
@@ -79,7 +88,9 @@ for lower in (False, True):
     )
     case(f"cholesky-{lower}", lambda m, a, lower=lower: m.cholesky(a, lower=lower), definite(3, 3))
     case(
-        f"cholesky-complex-{lower}", lambda m, a, lower=lower: m.cholesky(a, lower=lower), definite(3, 3, of=z)
+        f"cholesky-complex-{lower}",
+        lambda m, a, lower=lower: m.cholesky(a, lower=lower),
+        definite(3, 3, of=z),
     )
     case(f"cho_factor-{lower}", lambda m, a, lower=lower: m.cho_factor(a, lower)[0], definite(3, 3, of=z))
     case(
@@ -92,7 +103,9 @@ for lower in (False, True):
         for unit in (False, True):
             case(
                 f"solve_triangular-{lower}-{trans}-{unit}",
-                lambda m, a, b, lower=lower, trans=trans, unit=unit: m.solve_triangular(a, b, trans, lower, unit),
+                lambda m, a, b, lower=lower, trans=trans, unit=unit: m.solve_triangular(
+                    a, b, trans, lower, unit
+                ),
                 well(3, 3, of=z if trans == 2 else normal),
                 z(3) if trans == 2 else normal(3, 2),
             )
@@ -109,7 +122,13 @@ case(
     np.array([3.0, 0.7, -0.2]),
     normal(3, 2),
 )
-for label, (low, high) in {"tri": (1, 1), "wide": (2, 1), "upper": (0, 2), "lower": (1, 0), "diagonal": (0, 0)}.items():
+for label, (low, high) in {
+    "tri": (1, 1),
+    "wide": (2, 1),
+    "upper": (0, 2),
+    "lower": (1, 0),
+    "diagonal": (0, 0),
+}.items():
     ab = normal(low + high + 1, 4)
     ab[high] += 4
     case(f"solve_banded-{label}", lambda m, ab, b, s=(low, high): m.solve_banded(s, ab, b), ab, normal(4, 2))
@@ -117,7 +136,13 @@ case("solve_banded-vector", lambda m, ab, b: m.solve_banded((1, 0), ab, b), z(2,
 
 # --- LU -------------------------------------------------------------------------------------------------
 
-for label, shape in {"square": (3, 3), "tall": (4, 2), "wide": (2, 4), "one": (1, 1), "stack": (2, 3, 3)}.items():
+for label, shape in {
+    "square": (3, 3),
+    "tall": (4, 2),
+    "wide": (2, 4),
+    "one": (1, 1),
+    "stack": (2, 3, 3),
+}.items():
     for of in (normal, z):
         name = f"{label}-{of.__name__}"
         if label != "one":  # of which SciPy's permutation has another dtype
@@ -153,8 +178,20 @@ case(
 )
 case("solve_sylvester", lambda m, a, b, q: m.solve_sylvester(a, b, q), well(3, 3), well(2, 2), normal(3, 2))
 case("solve_sylvester-complex", lambda m, *x: m.solve_sylvester(*x), well(2, 2, of=z), well(2, 2), z(2, 2))
-case("solve_continuous_lyapunov", lambda m, a, q: m.solve_continuous_lyapunov(a, q), well(2, 2, of=z), z(2, 2), tolerance=1e-12)
-case("solve_discrete_lyapunov", lambda m, a, q: m.solve_discrete_lyapunov(a, q), 0.3 * z(2, 2), z(2, 2), tolerance=1e-12)
+case(
+    "solve_continuous_lyapunov",
+    lambda m, a, q: m.solve_continuous_lyapunov(a, q),
+    well(2, 2, of=z),
+    z(2, 2),
+    tolerance=1e-12,
+)
+case(
+    "solve_discrete_lyapunov",
+    lambda m, a, q: m.solve_discrete_lyapunov(a, q),
+    0.3 * z(2, 2),
+    z(2, 2),
+    tolerance=1e-12,
+)
 
 # --- NumPy's ---------------------------------------------------------------------------------------
 
@@ -164,7 +201,11 @@ DELEGATED = {
     "svd": (np.linalg.svd, lambda m, a: m.svd(a, full_matrices=False), (well(3, 2 + 1),)),
     "svdvals": (np.linalg.svd, lambda m, a: m.svdvals(a), (well(3, 3),)),
     "eigh": (np.linalg.eigh, lambda m, a: m.eigh(a + a.T), (well(3, 3),)),
-    "eigh-upper": (np.linalg.eigh, lambda m, a: m.eigh(a, lower=False, subset_by_index=(1, 2)), (well(3, 3),)),
+    "eigh-upper": (
+        np.linalg.eigh,
+        lambda m, a: m.eigh(a, lower=False, subset_by_index=(1, 2)),
+        (well(3, 3),),
+    ),
     "eigh-values": (np.linalg.eigvalsh, lambda m, a: m.eigh(a, eigvals_only=True), (well(3, 3),)),
     "eigvalsh": (np.linalg.eigvalsh, lambda m, a: m.eigvalsh(a), (well(3, 3),)),
     "eig": (np.linalg.eig, lambda m, a: m.eig(a), (well(3, 3),)),
@@ -218,7 +259,9 @@ def test_lu_of_random_shapes(seed, m, n, is_complex):
 def test_triangular_systems_of_random_shapes(seed, n, k, lower, trans, unit):
     rng = np.random.default_rng(seed)
     a = 0.3 * rng.standard_normal((n, n)) + np.diag(rng.uniform(1, 2, n))
-    check_grads(lambda a, b: ours.solve_triangular(a, b, trans, lower, unit), (a, rng.standard_normal((n, k))))
+    check_grads(
+        lambda a, b: ours.solve_triangular(a, b, trans, lower, unit), (a, rng.standard_normal((n, k)))
+    )
 
 
 @given(st.integers(0, 2**16), SIZES, st.booleans())

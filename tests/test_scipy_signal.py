@@ -37,8 +37,18 @@ def case(label, fn, *args, **options):
 
 for mode in MODES:
     for method in ("direct", "fft", "auto"):
-        case(f"convolve-{mode}-{method}", lambda m, a, b, o=(mode, method): m.convolve(a, b, *o), normal(5), normal(3))
-        case(f"correlate-{mode}-{method}", lambda m, a, b, o=(mode, method): m.correlate(a, b, *o), normal(5), normal(2))
+        case(
+            f"convolve-{mode}-{method}",
+            lambda m, a, b, o=(mode, method): m.convolve(a, b, *o),
+            normal(5),
+            normal(3),
+        )
+        case(
+            f"correlate-{mode}-{method}",
+            lambda m, a, b, o=(mode, method): m.correlate(a, b, *o),
+            normal(5),
+            normal(2),
+        )
     for name in ("convolve", "correlate", "fftconvolve", "oaconvolve", "convolve2d", "correlate2d"):
         call = lambda m, a, b, name=name, mode=mode: getattr(m, name)(a, b, mode=mode)  # noqa: E731
         case(f"{name}-{mode}-matrix", call, normal(4, 3), normal(2, 3))
@@ -105,7 +115,12 @@ for type in ("linear", "constant"):
     case(f"detrend-{type}-axis", lambda m, x, type=type: m.detrend(x, 0, type), z(6, 2))
 case("detrend-breaks", lambda m, x: m.detrend(x, bp=[3]), normal(7))
 for mode in ("interp", "nearest", "mirror", "wrap", "constant"):
-    case(f"savgol_filter-{mode}", lambda m, x, mode=mode: m.savgol_filter(x, 5, 2, mode=mode), normal(2, 7), tolerance=1e-12)
+    case(
+        f"savgol_filter-{mode}",
+        lambda m, x, mode=mode: m.savgol_filter(x, 5, 2, mode=mode),
+        normal(2, 7),
+        tolerance=1e-12,
+    )
     case(
         f"savgol_filter-{mode}-deriv",
         lambda m, x, mode=mode: m.savgol_filter(x, 3, 2, 1, 0.5, 0, mode, 1.0),

@@ -17,7 +17,11 @@ from paradual.testing import check_grads
 RNG = np.random.default_rng(17)
 DENSE = np.where(RNG.random((3, 4)) < 0.6, RNG.standard_normal((3, 4)), 0)
 SQUARE = np.diag([2.0, 3.0, 4.0]) + np.array([[0, 1.0, 0], [0, 0, -1.0], [0.5, 0, 0]])
-KINDS = [getattr(scipy.sparse, f"{form}_{kind}") for form in ("csr", "csc", "coo", "dia", "bsr", "lil", "dok") for kind in ("array", "matrix")]
+KINDS = [
+    getattr(scipy.sparse, f"{form}_{kind}")
+    for form in ("csr", "csc", "coo", "dia", "bsr", "lil", "dok")
+    for kind in ("array", "matrix")
+]
 
 
 def ours(A, x, left=True):
@@ -31,10 +35,19 @@ def theirs(A, x, left=True):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_products_from_both_sides(kind):
     A = kind(DENSE)
-    for shape, left in [((4,), True), ((4, 2), True), ((4, 1), True), ((3,), False), ((2, 3), False), ((1, 3), False)]:
+    for shape, left in [
+        ((4,), True),
+        ((4, 2), True),
+        ((4, 1), True),
+        ((3,), False),
+        ((2, 3), False),
+        ((1, 3), False),
+    ]:
         x = RNG.standard_normal(shape)
         single = x.astype(np.float32)
-        check(lambda x, left=left: ours(A, x, left), lambda x, left=left: theirs(A, x, left), (x,), single=False)
+        check(
+            lambda x, left=left: ours(A, x, left), lambda x, left=left: theirs(A, x, left), (x,), single=False
+        )
         out, pullback = pdl.vjp(lambda x, left=left: ours(A.astype(np.float32), x, left), single)
         assert out.dtype == pullback(out)[0].dtype == np.float32
 
@@ -94,7 +107,9 @@ def test_what_is_not_differentiated_is_refused_and_what_is_not_defined_is_scipys
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("name", ["A @ x", "x @ A", "A.dot(x)", "x.dot(A)", "A * x", "x * A", "x[0] * A", "A.multiply(x)"])
+@pytest.mark.parametrize(
+    "name", ["A @ x", "x @ A", "A.dot(x)", "x.dot(A)", "A * x", "x * A", "x[0] * A", "A.multiply(x)"]
+)
 def test_operators_are_right_or_refused(kind, name):
     A = kind(SQUARE)
 
@@ -109,6 +124,8 @@ def test_operators_are_right_or_refused(kind, name):
     except (TypeError, ValueError, AttributeError, NotImplementedError):
         return
     step = np.eye(3) * 1e-6
-    expected = [(eval(name, {"A": A, "x": x + h}).sum() - eval(name, {"A": A, "x": x - h}).sum()) / 2e-6 for h in step]
+    expected = [
+        (eval(name, {"A": A, "x": x + h}).sum() - eval(name, {"A": A, "x": x - h}).sum()) / 2e-6 for h in step
+    ]
     np.testing.assert_allclose(got, expected, rtol=1e-6)
     np.testing.assert_allclose(forward, np.sum(expected), rtol=1e-6)

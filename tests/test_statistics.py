@@ -61,6 +61,14 @@ def test_shapes_and_axes(f, shape, axis):
     assert_as_numpy(lambda x: f(x, axis=axis), x)
 
 
+@pytest.mark.parametrize("f", CUMULATIVE, ids=name_of)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("axis", [None, 0, -1, 1, 5], ids=str)
+def test_shapes_and_axes_of_cumulative_functions(f, shape, axis):
+    x = np.arange(float(np.prod(shape))).reshape(shape) + 1
+    assert_as_numpy(lambda x: f(x, axis=axis), x)
+
+
 @pytest.mark.parametrize("f", [*NAN_FUNCTIONS, np.nansum, np.nanprod, *ORDER, np.sum, np.max], ids=name_of)
 @pytest.mark.parametrize("axis", [None, 0, 1, -2, (0, 1)], ids=str)
 @pytest.mark.parametrize(

@@ -23,11 +23,14 @@ component of each vector real, that one.
   equal eigenvalues (a trace), or gw is zero (a function of the space as a whole, such as the projector on
   it).  Otherwise it is NaN, not a number that depends on the choice.  So are second derivatives there,
   which use the vectors, and in forward mode the vectors' tangents.  Write ``V w**2 V^H`` as ``a @ a``.
+  This looks at first derivatives: it does not see a dependence on the basis that is stationary at the basis
+  that was chosen, as that of ``V[0, 0]`` at the identity.
 * `numpy.linalg.eig`: eigenvalues of a matrix that is not Hermitian may change as the root of a change of it.
   At a kink, and where there are too few eigenvectors (a Jordan block), the gradient is NaN.
 
 Singular values: the same, with ``U^H gU + V^H gV`` for M.  The space orthogonal to A's columns or rows may
-have any basis, too, in ``full_matrices=True``: a function that depends on it has the gradient NaN.
+have any basis, too, in ``full_matrices=True``: a function that depends on it has, in reverse mode, the
+gradient NaN.
 """
 
 from __future__ import annotations

@@ -236,3 +236,13 @@ def _clip(
 composed(np.clip, _clip)
 if hasattr(getattr(np, "_core", None), "umath"):  # the ufunc that a.clip(low, high) of a plain array calls
     composed(np._core.umath.clip, lambda x1, x2, x3: np.minimum(np.maximum(x1, x2), x3))
+
+# --- ufuncs of two results ---------------------------------------------------------------------------------
+
+composed(np.divmod, lambda x1, x2: (np.floor_divide(x1, x2), np.remainder(x1, x2)))
+general(np.modf, lambda g: g[0], lambda t: (t, 0.0 * t))
+general(
+    np.frexp,
+    lambda g, out: g[0] * np.exp2(-1.0 * out[1]),
+    lambda t, out: (t * np.exp2(-1.0 * out[1]), None),
+)

@@ -27,6 +27,9 @@ def _array(x: Any, dtype: Any = None) -> Any:
 
 def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
     """Linear between knots; at a knot the slope is that of the interval to its right."""
+    x, xp = _array(x), _array(xp)
+    if is_complex(x) or is_complex(xp):
+        raise TypeError("np.interp: x and xp must be real")
     x, xp = _array(x, float), _array(xp, float)
     fp = _array(fp, complex if is_complex(_array(fp)) else float)
     if xp.ndim != 1 or fp.ndim != 1 or xp.size == 0 or xp.size != fp.size:
@@ -143,7 +146,9 @@ multilinear(
 
 
 def _correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
-    a, v = np.atleast_1d(a), np.atleast_1d(v)
+    a, v = _array(a), _array(v)
+    if a.ndim != 1 or v.ndim != 1:
+        raise ValueError("np.correlate takes one-dimensional arrays")
     n = a.shape[0]
     v = np.flip(np.conjugate(v) if is_complex(v) else v)
     if mode in ("same", 1) and n < v.shape[0]:  # NumPy centres it differently then
@@ -236,7 +241,10 @@ composed(np.apply_along_axis, _apply_along_axis)
 def _apply_over_axes(func: Any, a: Any, axes: Any) -> Any:
     for axis in axes if np.ndim(axes) else (axes,):
         out = func(a, axis)
-        a = out if shape_of(out) and out.ndim == a.ndim else np.expand_dims(out, axis)
+        out = out if len(shape_of(out)) == a.ndim else np.expand_dims(out, axis)
+        if out.ndim != a.ndim:
+            raise ValueError("function is not returning an array of the correct shape")
+        a = out
     return a
 
 
@@ -421,16 +429,6 @@ def _trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
 
 
 composed(np.trim_zeros, _trim_zeros)
-
-# --- parts of numbers ---------------------------------------------------------------------------------
-
-composed(np.divmod, lambda x1, x2: (np.floor_divide(x1, x2), np.remainder(x1, x2)))
-general(np.modf, lambda g: g[0], lambda t: (t, 0.0 * t))
-general(
-    np.frexp,
-    lambda g, out: g[0] * np.exp2(-1.0 * out[1]),
-    lambda t, out: (t * np.exp2(-1.0 * out[1]), None),
-)
 
 # --- the modified Bessel functions of integer order ---------------------------------------------------
 

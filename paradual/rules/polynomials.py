@@ -34,6 +34,8 @@ def _polyval(p: Any, x: Any) -> Any:
     if isinstance(x, np.poly1d):
         _coefficients("polyval", x)
     p, x = _array(p), _array(x)
+    if p.ndim == 0:
+        raise TypeError("the coefficients are a number, not an array")
     y = np.zeros(x.shape, x.dtype)
     for k in range(shape_of(p)[0]):
         y = y * x + p[k]
@@ -64,7 +66,7 @@ def _trimmed(a: Any) -> Any:
     if a.ndim > 1:
         raise ValueError("Polynomial must be 1d only.")
     trimmed = np.trim_zeros(a, "f")
-    return trimmed if len(trimmed) else a[-1:]
+    return trimmed if len(trimmed) else a[-1:] if len(a) else np.zeros(1, a.dtype)
 
 
 def _polymul(a1: Any, a2: Any) -> Any:
@@ -75,6 +77,8 @@ def _polymul(a1: Any, a2: Any) -> Any:
 def _polydiv(u: Any, v: Any) -> Any:
     """Long division; leading coefficients of the remainder that are 0 are dropped, as NumPy does."""
     u, v = _coefficients("polydiv", u, v)
+    if u.ndim != 1 or v.ndim != 1:
+        raise TypeError("np.polydiv takes one-dimensional arrays")
     extra, scale = len(u) - len(v), 1.0 / v[0]
     quotient = []
     r = u + 0.0 * (u[0] + v[0])
@@ -93,8 +97,14 @@ composed(np.polymul, _polymul)
 composed(np.polydiv, _polydiv)
 
 
+def _one(name: str, p: Any) -> Any:
+    if shape_of(p) == ():
+        raise TypeError(f"np.{name}: the coefficients are a number, not an array")
+    return _coefficients(name, p)[0]
+
+
 def _polyder(p: Any, m: int = 1) -> Any:
-    (p,) = _coefficients("polyder", p)
+    p = _one("polyder", p)
     if int(m) < 0:
         raise ValueError("Order of derivative must be positive (see polyint)")
     for _ in range(int(m)):
@@ -103,7 +113,7 @@ def _polyder(p: Any, m: int = 1) -> Any:
 
 
 def _polyint(p: Any, m: int = 1, k: Any = None) -> Any:
-    (p,) = _coefficients("polyint", p)
+    p = _one("polyint", p)
     m = int(m)
     if m < 0:
         raise ValueError("Order of integral must be positive (see polyder)")

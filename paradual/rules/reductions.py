@@ -152,7 +152,7 @@ general(np.prod, _prod_pull, _prod_push)
 def _cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
     """Products of prefixes, one multiplication a step: exact derivatives whatever is zero."""
     a = in_dtype(a, dtype)
-    if axis is None:
+    if axis is None or (a.ndim == 0 and axis in (0, -1)):
         a, axis = np.ravel(a), 0
     a = np.moveaxis(a, axis, 0)
     if a.shape[0] == 0:

@@ -388,10 +388,10 @@ def kept(wanted: Any, bound: dict[str, Any], out: Any, active: Any = None) -> tu
     """What a pullback named, taken from the bound arguments and the result."""
     values = []
     for name, default in wanted:
-        if name in bound:
-            values.append(bound[name])
-        elif name == "out":
+        if name == "out":  # the result, also where the function has a parameter of that name
             values.append(out)
+        elif name in bound:
+            values.append(bound[name])
         elif name == "active":
             values.append(active)
         elif name.endswith("_shape"):

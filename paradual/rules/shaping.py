@@ -243,7 +243,7 @@ composed(np.delete, _delete)
 
 
 def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
-    if axis is None:
+    if axis is None or (axis in (0, -1) and not shape_of(a)):
         a, axis = np.ravel(a), 0
     where = np.repeat(np.arange(_length(a, axis)), repeats)
     return a[(slice(None),) * (axis % a.ndim) + (where,)]
@@ -269,7 +269,9 @@ composed(np.tile, _tile)
 def pad_zeros(array: Any, widths: Any) -> Any:
     """``np.pad(array, widths)``: the linear part of padding with constants."""
     out = dispatch(pad_zeros, [array], (array, widths))
-    return np.pad(array, widths) if out is NotImplemented else out
+    if out is not NotImplemented:
+        return out
+    return np.pad(array, widths) if widths else np.copy(array)  # a number has no axes to pad
 
 
 linear(
@@ -301,6 +303,8 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> A
         every = [pad_width.get(k, pad_width.get(k - array.ndim, 0)) for k in range(array.ndim)]
         pad_width = [np.broadcast_to(w, 2) for w in every]
     widths = [tuple(map(int, pair)) for pair in np.broadcast_to(pad_width, (array.ndim, 2))]
+    if not widths:
+        return np.copy(array)
     if mode == "constant" and not hasattr(values, "place"):
         return pad_zeros(array, widths) + constants if np.any(values) else pad_zeros(array, widths)
     for axis, (before, after) in enumerate(widths):  # one axis after the other, as NumPy does

@@ -7,8 +7,8 @@ called, and what has no derivative here is SciPy's own function, which refuses a
 >>> import numpy as np, paradual as pdl
 >>> from paradual.scipy import linalg
 >>> pdl.grad(lambda a: np.sum(linalg.expm(a)))(np.zeros((2, 2)))
-array([[2., 2.],
-       [2., 2.]])
+array([[1., 1.],
+       [1., 1.]])
 """
 
 from __future__ import annotations

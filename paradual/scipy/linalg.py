@@ -63,9 +63,7 @@ general(triangular, _triangular_pull, _triangular_push, arrays="a b")
 
 
 @extends(_scipy.solve_triangular)
-def solve_triangular(
-    a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False
-) -> Any:
+def solve_triangular(a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False) -> Any:
     trans = {"N": 0, "T": 1, "C": 2}.get(trans, trans)
     if trans == 2:  # the conjugate of the transposed system
         return _conjugate(solve_triangular(a, _conjugate(b), 1, lower, unit_diagonal))
@@ -115,7 +113,9 @@ def _lu_pull(g: Any, out: Any) -> Any:
     if m >= n:  # dU = triu(M) U and dL = F - L triu(M), where F = dA U^-1 and L M = F above
         inner = np.triu(np.matmul(g_right, _t(right)) - np.matmul(_t(left), g_left))
         inner = triangular(square, inner, 1, True, True)
-        f = g_left + (pad_zeros(inner, [(0, 0)] * (inner.ndim - 2) + [(0, m - n), (0, 0)]) if m > n else inner)
+        f = g_left + (
+            pad_zeros(inner, [(0, 0)] * (inner.ndim - 2) + [(0, m - n), (0, 0)]) if m > n else inner
+        )
         bar = _t(triangular(square, _t(f), 0, False, False))
     else:  # dL = L tril(M) and dU = F - tril(M) U, where F = L^-1 dA and M U = F on the left
         inner = np.tril(np.matmul(_t(left), g_left) - np.matmul(g_right, _t(right)), -1)
@@ -188,7 +188,9 @@ def cholesky(a: Any, lower: bool = False) -> Any:
 @extends(_scipy.cho_factor)
 def cho_factor(a: Any, lower: bool = False) -> Any:
     c = cholesky(a, lower)
-    return c + (np.triu(a, 1) if lower else np.tril(a, -1)), lower  # SciPy leaves the other triangle as it was
+    return c + (
+        np.triu(a, 1) if lower else np.tril(a, -1)
+    ), lower  # SciPy leaves the other triangle as it was
 
 
 @extends(_scipy.cho_solve)
@@ -209,7 +211,12 @@ def _structured(a: Any, assume_a: Any, lower: bool) -> Any:
     if assume_a in ("her", "hermitian", "pos", "positive definite"):
         half, diagonal = np.tril(a, -1) if lower else np.triu(a, 1), np.tril(np.triu(a))
         return half + _h(half) + (np.real(diagonal) if is_complex(a) else diagonal)
-    bands = {"diagonal": (0, 0), "tridiagonal": (-1, 1), "upper triangular": (0, None), "lower triangular": (None, 0)}
+    bands = {
+        "diagonal": (0, 0),
+        "tridiagonal": (-1, 1),
+        "upper triangular": (0, None),
+        "lower triangular": (None, 0),
+    }
     low, high = bands.get(assume_a, (None, None))
     a = a if low is None else np.triu(a, low)
     return a if high is None else np.tril(a, high)
@@ -240,7 +247,9 @@ def _shifted(p: Any, shifts: Any, n: int) -> Any:
     source = np.arange(n) - np.reshape(shifts, (-1, 1))
     inside = (source >= 0) & (source < n)
     rows = np.arange(len(shifts)).reshape(-1, 1)
-    return np.where(inside.reshape(inside.shape + (1,) * (p.ndim - 2)), p[rows, np.where(inside, source, 0)], 0)
+    return np.where(
+        inside.reshape(inside.shape + (1,) * (p.ndim - 2)), p[rows, np.where(inside, source, 0)], 0
+    )
 
 
 def banded(ab: Any, b: Any, below: int, above: int) -> Any:
@@ -313,7 +322,9 @@ solve_lyapunov = solve_continuous_lyapunov
 
 
 @extends(_scipy.solve_discrete_lyapunov)
-def solve_discrete_lyapunov(a: Any, q: Any, method: Any = None) -> Any:  # either method has the same derivative
+def solve_discrete_lyapunov(
+    a: Any, q: Any, method: Any = None
+) -> Any:  # either method has the same derivative
     n, a = shape_of(a)[-1], double(a)
     system = np.eye(n * n) - np.kron(a, _conjugate(a))
     return np.reshape(np.linalg.solve(system, np.ravel(q)), (n, n))
@@ -332,7 +343,7 @@ def matrix_function(A: Any, f: Any) -> Any:
 def _derivative(E: Any, A: Any, f: Any) -> Any:
     n = shape_of(A)[-1]
     sizes = [float(np.max(np.abs(bare(x)), initial=0)) for x in (A, E)]
-    scale = sizes[0] / sizes[1] if 0 < min(sizes) and max(sizes) < np.inf else 1.0  # L is linear in E
+    scale = sizes[0] / sizes[1] if min(sizes) > 0 and max(sizes) < np.inf else 1.0  # L is linear in E
     top = np.concatenate([A, E * scale], axis=-1)
     bottom = np.concatenate([np.zeros(shape_of(A), bare(A).dtype), A], axis=-1)
     return matrix_function(np.concatenate([top, bottom], axis=-2), f)[..., :n, n:] / scale
@@ -404,7 +415,9 @@ def eigvals(a: Any) -> Any:
 @extends(_scipy.qr)
 def qr(a: Any, mode: str = "full", pivoting: bool = False) -> Any:
     if mode not in ("full", "r", "economic"):
-        raise NotDifferentiableError(f"qr(mode={mode!r}) has no derivative rule: use 'full', 'r' or 'economic'")
+        raise NotDifferentiableError(
+            f"qr(mode={mode!r}) has no derivative rule: use 'full', 'r' or 'economic'"
+        )
     order = ()
     if pivoting:
         order = (_scipy.qr(bare(a), mode="r", pivoting=True)[1],)

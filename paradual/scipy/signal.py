@@ -34,7 +34,9 @@ def full(in1: Any, in2: Any, axes: Any, method: str) -> Any:
     if len(axes) == np.ndim(in1):
         return _scipy.convolve(in1, in2, method=method)
     return np.moveaxis(  # along one axis only
-        np.vectorize(np.convolve, signature="(n),(m)->(k)")(np.moveaxis(in1, axes[0], -1), np.moveaxis(in2, axes[0], -1)),
+        np.vectorize(np.convolve, signature="(n),(m)->(k)")(
+            np.moveaxis(in1, axes[0], -1), np.moveaxis(in2, axes[0], -1)
+        ),
         -1,
         axes[0],
     )
@@ -235,7 +237,9 @@ def resample(x: Any, num: int, t: Any = None, axis: int = 0, window: Any = None,
     if domain not in ("time", "freq"):
         raise ValueError(f"Acceptable domain flags are 'time' or 'freq', not domain={domain}")
     if domain == "freq" or window is not None:
-        raise NotDifferentiableError("resample with window= or domain='freq' has no derivative rule: use np.fft")
+        raise NotDifferentiableError(
+            "resample with window= or domain='freq' has no derivative rule: use np.fft"
+        )
     x = np.moveaxis(x, axis, -1)
     n = shape_of(x)[-1]
     # each frequency of the result is one of x; the last of an even number has no partner: its two halves
@@ -264,7 +268,9 @@ def savgol_filter(
     cval: float = 0.0,
 ) -> Any:
     if is_complex(x) or window_length % 2 == 0:
-        raise NotDifferentiableError("savgol_filter of complex numbers or with an even window has no derivative rule")
+        raise NotDifferentiableError(
+            "savgol_filter of complex numbers or with an even window has no derivative rule"
+        )
     options = (window_length, polyorder, deriv, delta)
     _scipy.savgol_filter(np.zeros(shape_of(x)), *options, axis, mode, cval)  # refuses what SciPy refuses
     x = np.moveaxis(x, axis, -1)

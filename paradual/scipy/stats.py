@@ -67,10 +67,15 @@ def _slope(y: Any, name: str, method: str, shapes: Any, out: Any) -> Any:
         size = np.exp(-d.logpdf(out, *shapes))
     else:
         of_log = method.startswith("log")
-        inside = np.isfinite(d.scipy.logpdf(*_plain((y, *shapes)))) & (np.isfinite(out) if of_log else True)
+        with np.errstate(all="ignore"):
+            inside = np.isfinite(d.scipy.logpdf(*_plain((y, *shapes)))) & (
+                np.isfinite(out) if of_log else True
+            )
         (at,) = _where(inside, (y,), (d.at,))
         log_density = d.log_density(at, *shapes)
-        size = np.where(inside, np.exp(log_density - np.where(inside, out, 0.0) if of_log else log_density), 0.0)
+        size = np.where(
+            inside, np.exp(log_density - np.where(inside, out, 0.0) if of_log else log_density), 0.0
+        )
     return -size if method in ("sf", "logsf", "isf") else size
 
 
@@ -115,7 +120,9 @@ class _Distribution:
         names = [*self.shapes, "loc", "scale"] if isinstance(self, _Continuous) else [*self.shapes, "loc"]
         given = dict(zip(names, args, strict=False))
         if len(args) > len(names) or set(kwargs) - set(names) or set(kwargs) & set(given):
-            getattr(self.scipy, method)(*_plain((x, *args)), **dict(zip(kwargs, _plain(list(kwargs.values())))))
+            getattr(self.scipy, method)(
+                *_plain((x, *args)), **dict(zip(kwargs, _plain(list(kwargs.values()))))
+            )
         given = {"loc": 0, "scale": 1, **given, **kwargs}
         if any(name not in given for name in self.shapes):
             raise TypeError(f"{self.name}.{method} misses a shape parameter: {', '.join(self.shapes)}")
@@ -178,7 +185,9 @@ class _Continuous(_Distribution):
 class _Mapped(_Continuous):
     """Given by the increasing map ``z = forward(y, *shapes)`` to another distribution."""
 
-    def __init__(self, name: str, base: _Continuous, forward: Any, log_slope: Any, backward: Any, at: float = 0.5):
+    def __init__(
+        self, name: str, base: _Continuous, forward: Any, log_slope: Any, backward: Any, at: float = 0.5
+    ):
         super().__init__(
             name, lambda y, *shapes: base.log_density(forward(y, *shapes)) + log_slope(y, *shapes), at
         )
@@ -215,7 +224,9 @@ class _Discrete(_Distribution):
             inside = np.isfinite(value) & ((value != 0) if method == "pmf" else True)
         else:
             inside = (low <= k) & (k < high) & ~np.isnan(value)
-        k, *shapes = _where(inside, (k, *shapes), (1.0, *[0.5 if name == "p" else 2.0 for name in self.shapes]))
+        k, *shapes = _where(
+            inside, (k, *shapes), (1.0, *[0.5 if name == "p" else 2.0 for name in self.shapes])
+        )
         if method in ("logpmf", "pmf"):
             out = self.log_mass(k, *shapes)
             return _merge(inside, np.exp(out) if method == "pmf" else out, value)
@@ -239,9 +250,7 @@ gumbel_r = _Continuous("gumbel_r", lambda y: -y - np.exp(-y))
 gumbel_l = _Continuous("gumbel_l", lambda y: y - np.exp(y))
 gamma = _Continuous("gamma", lambda y, a: special.xlogy(a - 1, y) - y - special.gammaln(a))
 invgamma = _Continuous("invgamma", lambda y, a: -(a + 1) * np.log(y) - special.gammaln(a) - 1 / y)
-invgauss = _Continuous(
-    "invgauss", lambda y, mu: -(LOG_2PI + 3 * np.log(y)) / 2 - (1 - y / mu) ** 2 / (2 * y)
-)
+invgauss = _Continuous("invgauss", lambda y, mu: -(LOG_2PI + 3 * np.log(y)) / 2 - (1 - y / mu) ** 2 / (2 * y))
 chi2 = _Continuous(
     "chi2", lambda y, df: special.xlogy(df / 2 - 1, y) - y / 2 - special.gammaln(df / 2) - LOG_2 * df / 2
 )

@@ -81,7 +81,9 @@ def matmul(x1: Any, x2: Any) -> Any:
     if _scipy.issparse(x1):
         return product(x2, arrays_of(x1), False)
     if not _scipy.issparse(x2):
-        raise ParadualTypeError("paradual.scipy.sparse.matmul takes a sparse array: write x1 @ x2 for dense ones")
+        raise ParadualTypeError(
+            "paradual.scipy.sparse.matmul takes a sparse array: write x1 @ x2 for dense ones"
+        )
     if len(shape_of(x1)) == 1:
         return product(x1, arrays_of(x2), True)
     return np.transpose(product(np.transpose(x1), arrays_of(x2), True))

@@ -31,6 +31,8 @@ linear(solution, lambda g, arrays, transposed, options: solution(g, arrays, not 
 @extends(_scipy.spsolve)
 def spsolve(A: Any, b: Any, permc_spec: Any = None, use_umfpack: bool = True) -> Any:
     if differentiated(A):
-        raise NotDifferentiableError("spsolve takes a constant sparse matrix: use linalg.solve for a dense one")
+        raise NotDifferentiableError(
+            "spsolve takes a constant sparse matrix: use linalg.solve for a dense one"
+        )
     x = solution(b, arrays_of(_sparse.csc_array(A)), False, (permc_spec, use_umfpack))
     return np.ravel(x) if shape_of(x)[1:] == (1,) else x  # as SciPy does
