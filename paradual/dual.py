@@ -46,7 +46,7 @@ class Dual:
     value: Any
     home: Home
     place: Any
-    kin: Kin | None  # the duals that share its memory
+    kin: Kin | None  # the duals that share its memory; for a Python float it may be unset
     via: tuple[Dual, Move] | None  # of a view: whose, and how it is derived
 
     def __init__(self, value: Any, home: Home, place: Any) -> None:
@@ -114,7 +114,6 @@ def scalar(value: Any, x: Dual, d: Any, y: Any, e: Any) -> Dual | None:
     out.value = value
     out.home = x.home
     out.place = len(records)
-    out.kin = None
     records.append(record)
     return out
 
@@ -126,7 +125,9 @@ def unary(f: Any, x: Any, compute: Any = None) -> Any:
     rule = RULES.get(f)
     if rule is None or not rule.pickers or records is None or x.home is not tape.home:
         return call(f, (x,), {}, compute)
-    a = x.value if x.kin is None else steady(x)
+    a = x.value
+    if a.__class__ not in FLOATS and x.kin is not None:
+        a = steady(x)
     value = f(a) if compute is None else compute(a)
     out = _new(Dual)
     out.value = value
@@ -152,13 +153,17 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
     if x.__class__ is Dual:
         if x.home is not home:
             return call(f, (x, y), {}, compute)
-        a, i = x.value if x.kin is None else steady(x), x.place
+        a, i = x.value, x.place
+        if a.__class__ not in FLOATS and x.kin is not None:
+            a = steady(x)
     elif x.__class__ is list or x.__class__ is tuple:
         a = np.asarray(x)
     if y.__class__ is Dual:
         if y.home is not home:
             return call(f, (x, y), {}, compute)
-        b, j = y.value if y.kin is None else steady(y), y.place
+        b, j = y.value, y.place
+        if b.__class__ not in FLOATS and y.kin is not None:
+            b = steady(y)
     elif y.__class__ is list or y.__class__ is tuple:
         b = np.asarray(y)
     value = f(a, b) if compute is None else compute(a, b)
@@ -294,7 +299,7 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     given = args, kwargs
     operands = list(duals_in(bound.values()))
     plain = [v for v in _flat(bound.values()) if type(v) is np.ndarray]
-    shared = [d for d in operands if d.kin is not None and d.kin.written]
+    shared = [d for d in operands if d.value.__class__ not in FLOATS and d.kin is not None and d.kin.written]
     places: dict[str, Any] = {}  # {array parameter: place, or list of places; None if constant}
     for name in rule.arrays:
         if name in bound:

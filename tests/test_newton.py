@@ -1,8 +1,8 @@
 """A long Newton iteration with an LU factorisation and a line search, in forward mode: constant memory.
 
-The system u^2 + v = c, u + v^2 = 3 is followed while c moves slowly, so that the iteration never stops.  Each
-step factors the 2 x 2 Jacobian into L and U in scalar arithmetic, solves two triangular systems, and halves the
-step until the residual falls.
+The system u^2 + v = c, u + v^2 = 3 is followed while c moves slowly, so that the iteration never stops.
+Each step factors the 2 x 2 Jacobian into L and U in scalar arithmetic, solves two triangular systems, and
+halves the step until the residual falls.
 """
 
 import gc

@@ -1,6 +1,8 @@
 """`paradual.scipy.linalg` against SciPy and finite differences."""
 
 import pickle
+import subprocess
+import sys
 
 import hypothesis.strategies as st
 import numpy as np
@@ -197,14 +199,33 @@ case(
 
 case("norm", lambda m, a: m.norm(a), normal(2, 3))
 case("norm-axis", lambda m, a: m.norm(a, 1, axis=0, keepdims=True), normal(2, 3) + 3)
+
+
+def squared(pair):
+    """The signs of SciPy's vectors change with the last digits of the matrix."""
+    return pair[0], pair[1] * pair[1]
+
+
 DELEGATED = {
     "svd": (np.linalg.svd, lambda m, a: m.svd(a, full_matrices=False), (well(3, 2 + 1),)),
     "svdvals": (np.linalg.svd, lambda m, a: m.svdvals(a), (well(3, 3),)),
-    "eigh": (np.linalg.eigh, lambda m, a: m.eigh(a + a.T), (well(3, 3),)),
+    "eigh": (np.linalg.eigh, lambda m, a: squared(m.eigh(a + a.T)), (well(3, 3),)),
     "eigh-upper": (
         np.linalg.eigh,
-        lambda m, a: m.eigh(a, lower=False, subset_by_index=(1, 2)),
+        lambda m, a: squared(m.eigh(a, lower=False, subset_by_index=(1, 2))),
         (well(3, 3),),
+    ),
+    "eigh-stack": (np.linalg.eigh, lambda m, a: squared(m.eigh(a)), (well(2, 3, 3),)),
+    "eigh-two": (np.linalg.eigh, lambda m, a, b: m.eigh(a, b), (well(3, 3), definite(3, 3))),
+    "eigh-two-upper": (
+        np.linalg.eigh,
+        lambda m, a, b: m.eigh(a, b, lower=False),
+        (well(3, 3), definite(3, 3)),
+    ),
+    "eigvalsh-two": (
+        np.linalg.eigh,
+        lambda m, a, b: m.eigvalsh(a, b),
+        (well(3, 3, of=z), definite(3, 3, of=z)),
     ),
     "eigh-values": (np.linalg.eigvalsh, lambda m, a: m.eigh(a, eigvals_only=True), (well(3, 3),)),
     "eigvalsh": (np.linalg.eigvalsh, lambda m, a: m.eigvalsh(a), (well(3, 3),)),
@@ -289,6 +310,13 @@ def test_only_the_triangle_that_is_read_has_a_derivative():
     np.testing.assert_array_equal(g, np.triu(g, 1))
 
 
+@pytest.mark.skipif(kind(np.linalg.eigh) in (None, "refused"), reason="np.linalg.eigh has no rule")
+def test_eigenvectors_have_the_signs_of_scipys():
+    for a, b in ((well(4, 4), None), (well(4, 4, of=z), None), (well(4, 4), definite(4, 4))):
+        vectors = pdl.vjp(lambda a, b=b: ours.eigh(a, b)[1], a)[0]
+        np.testing.assert_allclose(vectors, theirs.eigh(a, b)[1], atol=1e-12)
+
+
 def test_third_derivatives_of_expm():
     check_grads(lambda t: ours.expm(t * np.array([[0.1, 0.8], [-0.5, 0.3]])), (0.7,), order=3)
 
@@ -329,3 +357,22 @@ def test_plain_arguments_give_scipys_own_result():
     np.testing.assert_array_equal(ours.cho_factor(a)[0], theirs.cho_factor(a)[0])
     assert ours.cholesky.__doc__ == "`scipy.linalg.cholesky` with derivatives."
     assert pickle.loads(pickle.dumps(ours.expm)) is ours.expm
+
+
+def test_in_parallel_tasks_and_in_another_process():
+    a = 0.3 * normal(3, 3)
+
+    def part(k, a):
+        return np.sum(ours.expm(a * k) @ ours.lu(a, permute_l=True)[1])
+
+    expected = pdl.grad(lambda a: part(0.5, a) + part(1.0, a))(a)
+    with pdl.executor("threads"):
+        got = pdl.grad(lambda a: sum(pdl.map(lambda k: part(k, a), [0.5, 1.0])))(a)
+    np.testing.assert_allclose(got, expected, rtol=1e-13)
+    # a worker gets the tape and nothing else: unpickling imports the rules
+    out, pullback = pdl.vjp(ours.expm, a)
+    code = "import pickle, sys; f, g = pickle.load(sys.stdin.buffer); sys.stdout.buffer.write(pickle.dumps(f(g)[0]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps((pullback, out)), stdout=subprocess.PIPE, check=True
+    )
+    np.testing.assert_array_equal(pickle.loads(done.stdout), pullback(out)[0])

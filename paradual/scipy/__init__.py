@@ -81,7 +81,9 @@ def extends(original: Function) -> Function:
             for name in [name for name in bound.arguments if name not in (*known, *several)]:
                 value = bound.arguments.pop(name)
                 neutral = name.startswith("overwrite") or name == "check_finite"
-                if not neutral and value is not signature.parameters[name].default:
+                default = signature.parameters[name].default
+                same = value is default or (isinstance(value, str | int | float) and value == default)
+                if not neutral and not same:
                     raise NotDifferentiableError(
                         f"{original.__name__} with the argument {name}={value!r}{user_line()} has no "
                         "derivative rule: leave the argument out, or write the step with other functions"

@@ -17,7 +17,7 @@ from paradual.transforms import grad, jvp
 
 __getattr__ = passing("scipy.integrate")
 
-# --- samples: the axis of integration comes last -----------------------------------------------------------
+# --- samples: the axis of integration comes last ----------------------------------------------------------
 
 
 def _last(y: Any, x: Any, dx: Any, axis: int) -> tuple[Any, Any]:
@@ -98,7 +98,8 @@ def cumulative_simpson(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1, ini
         h = double(h) if x is None else h
         y0, y1, y2, h0, h1 = y[..., :-2], y[..., 1:-1], y[..., 2:], h[..., :-1], h[..., 1:]
         right, left = _parabola(y0, y1, y2, h0, h1), _parabola(y2, y1, y0, h1, h0)
-        # interval k begins the parabola at k where k is even, and ends the one at k - 1 where odd; so does the last
+        # interval k begins the parabola at k where k is even, and ends the one at k - 1 where k is odd;
+        # so does the last one
         k = np.arange(n - 1)
         begins = (k % 2 == 0) & (k < n - 2)
         parts = np.where(begins, right[..., np.minimum(k, n - 3)], left[..., np.maximum(k - 1, 0)])
@@ -132,7 +133,7 @@ def fixed_quad(func: Any, a: Any, b: Any, args: Any = (), n: int = 5) -> Any:
     return (b - a) / 2 * np.sum(weights * func((b - a) * (nodes + 1) / 2 + a, *args), axis=-1), None
 
 
-# --- integrals of functions: d/db is f(b), d/da is -f(a), and the derivative in a parameter goes inside -------
+# --- integrals of functions: d/db is f(b), d/da is -f(a), and the derivative in a parameter goes inside ---
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,8 @@ class _Of:
         out = self.func(x, *args)
         if differentiated(out) and not differentiated(x, moving):
             raise NotDifferentiableError(
-                f"quad integrates a function that uses a value being differentiated{user_line()}, which is not one "
-                "of its arguments: pass it in args=, as quad(lambda x, c: ..., a, b, args=(c,))"
+                f"quad integrates a function that uses a value being differentiated{user_line()}, which is "
+                "not one of its arguments: pass it in args=, as quad(lambda x, c: ..., a, b, args=(c,))"
             )
         return out
 
@@ -245,8 +246,8 @@ def _refused(name: str) -> Any:
         if not differentiated(args, kwargs):
             return original(*args, **kwargs)
         raise NotDifferentiableError(
-            f"{name} has no derivative rule{user_line()}: write the steps of the method with NumPy functions (a loop "
-            "of Runge-Kutta steps, with paradual.checkpoint around each to save memory)"
+            f"{name} has no derivative rule{user_line()}: write the steps of the method with NumPy functions "
+            "(a loop of Runge-Kutta steps, with paradual.checkpoint around each to save memory)"
         )
 
     return adopt(function, original, __name__)

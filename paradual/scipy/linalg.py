@@ -72,7 +72,7 @@ def solve_triangular(a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_d
     return triangular(a, b, trans, lower, unit_diagonal)
 
 
-# --- LU: A[order] = L U; with M = L^-1 dA[order] U^-1 the parts below the diagonal belong to L -----------
+# --- LU: A[order] = L U; with M = L^-1 dA[order] U^-1 the parts below the diagonal belong to L ------------
 
 
 def lu_parts(a: Any) -> Any:
@@ -177,7 +177,7 @@ def lu(a: Any, permute_l: bool = False, p_indices: bool = False) -> Any:
     return back if p_indices else np.eye(m, dtype=bare(left).real.dtype)[back], left, right
 
 
-# --- Cholesky -------------------------------------------------------------------------------------------
+# --- Cholesky ---------------------------------------------------------------------------------------------
 
 
 @extends(_scipy.cholesky)
@@ -200,7 +200,7 @@ def cho_solve(c_and_lower: Any, b: Any) -> Any:
     return solve_triangular(c, x, 2 if lower else 0, lower)
 
 
-# --- linear systems ------------------------------------------------------------------------------------
+# --- linear systems ---------------------------------------------------------------------------------------
 
 
 def _structured(a: Any, assume_a: Any, lower: bool) -> Any:
@@ -330,7 +330,7 @@ def solve_discrete_lyapunov(
     return np.reshape(np.linalg.solve(system, np.ravel(q)), (n, n))
 
 
-# --- functions of a matrix: f([[A, E], [0, A]]) = [[f(A), L(A, E)], [0, f(A)]] ------------------------------
+# --- functions of a matrix: f([[A, E], [0, A]]) = [[f(A), L(A, E)], [0, f(A)]] ----------------------------
 # L is the derivative of f at A; the transpose of E -> L(A, E) is G -> L(A^T, G).
 
 
@@ -367,7 +367,7 @@ def expm_frechet(A: Any, E: Any, method: Any = None, compute_expm: bool = True) 
     return (expm(A), derivative) if compute_expm else derivative
 
 
-# --- decompositions and norms: NumPy's, which have rules -----------------------------------------------------
+# --- decompositions and norms: NumPy's, which have rules --------------------------------------------------
 
 
 @extends(_scipy.norm)
@@ -387,18 +387,30 @@ def svdvals(a: Any) -> Any:
 
 
 @extends(_scipy.eigh)
-def eigh(a: Any, lower: bool = True, eigvals_only: bool = False, subset_by_index: Any = None) -> Any:
-    uplo = "L" if lower else "U"
+def eigh(
+    a: Any, b: Any = None, lower: bool = True, eigvals_only: bool = False, subset_by_index: Any = None
+) -> Any:
     chosen = slice(None) if subset_by_index is None else slice(subset_by_index[0], subset_by_index[1] + 1)
+    plain, read_lower = a, lower
+    if b is not None:  # a v = w b v with b = L L^H: the matrix L^-1 a L^-H has the vectors L^H v
+        root = cholesky(b, lower) if lower else _h(cholesky(b))
+        half = solve_triangular(root, _structured(a, "her", lower), lower=True)
+        plain, read_lower = _h(solve_triangular(root, _h(half), lower=True)), True
     if eigvals_only:
-        return np.linalg.eigvalsh(a, uplo)[..., chosen]
-    values, vectors = np.linalg.eigh(a, uplo)
+        return np.linalg.eigvalsh(plain, "L" if read_lower else "U")[..., chosen]
+    values, vectors = np.linalg.eigh(plain, "L" if read_lower else "U")
+    if b is not None:
+        vectors = solve_triangular(root, vectors, 2, True)
+    # the sign or phase of each vector, a constant, as SciPy's driver chooses it
+    same = _scipy.eigh(bare(a), bare(b), lower=lower)[1]
+    overlap = np.sum(np.conj(bare(vectors)) * same, axis=-2, keepdims=True)
+    vectors = vectors * (overlap / np.abs(overlap)).astype(vectors.dtype)
     return values[..., chosen], vectors[..., chosen]
 
 
 @extends(_scipy.eigvalsh)
-def eigvalsh(a: Any, lower: bool = True, subset_by_index: Any = None) -> Any:
-    return eigh(a, lower=lower, eigvals_only=True, subset_by_index=subset_by_index)
+def eigvalsh(a: Any, b: Any = None, lower: bool = True, subset_by_index: Any = None) -> Any:
+    return eigh(a, b, lower=lower, eigvals_only=True, subset_by_index=subset_by_index)
 
 
 @extends(_scipy.eig)
@@ -447,7 +459,7 @@ def lstsq(a: Any, b: Any, cond: Any = None, lapack_driver: Any = None) -> Any:
     return x, residues, rank, None if lapack_driver == "gelsy" else s
 
 
-# --- matrices of a given pattern -------------------------------------------------------------------------
+# --- matrices of a given pattern --------------------------------------------------------------------------
 
 
 @extends(_scipy.toeplitz)
@@ -477,7 +489,7 @@ def block_diag(*arrs: Any) -> Any:
     blocks = [np.atleast_2d(a) for a in arrs]
     width, start, rows = sum(a.shape[-1] for a in blocks), 0, []
     for a in blocks:
-        m, n = a.shape
+        n = a.shape[1]
         rows.append(pad_zeros(a, [(0, 0), (start, width - start - n)]))
         start += n
     return np.concatenate(rows, axis=0)

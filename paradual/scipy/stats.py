@@ -52,7 +52,7 @@ def _merge(inside: Any, out: Any, value: Any) -> Any:
     return out[()] if shape_of(out) == () and hasattr(out, "dtype") else out
 
 
-# --- distribution functions: the derivative in x is the density ------------------------------------------------
+# --- distribution functions: the derivative in x is the density -------------------------------------------
 
 
 def standard(y: Any, name: str, method: str, shapes: Any) -> Any:
@@ -85,7 +85,7 @@ general(
     lambda t, y, name, method, shapes, out: t * _slope(y, name, method, shapes, out),
 )
 
-# --- distributions ---------------------------------------------------------------------------------------------
+# --- distributions ----------------------------------------------------------------------------------------
 
 
 class _Distribution:
@@ -120,9 +120,7 @@ class _Distribution:
         names = [*self.shapes, "loc", "scale"] if isinstance(self, _Continuous) else [*self.shapes, "loc"]
         given = dict(zip(names, args, strict=False))
         if len(args) > len(names) or set(kwargs) - set(names) or set(kwargs) & set(given):
-            getattr(self.scipy, method)(
-                *_plain((x, *args)), **dict(zip(kwargs, _plain(list(kwargs.values()))))
-            )
+            raise TypeError(f"{self.name}.{method} takes the parameters {', '.join(names)}, each once")
         given = {"loc": 0, "scale": 1, **given, **kwargs}
         if any(name not in given for name in self.shapes):
             raise TypeError(f"{self.name}.{method} misses a shape parameter: {', '.join(self.shapes)}")
@@ -215,7 +213,8 @@ class _Discrete(_Distribution):
     def _evaluate(self, method: str, x: Any, shapes: list[Any], loc: Any, scale: Any) -> Any:
         if differentiated(x, loc):
             raise NotDifferentiableError(
-                f"{self.name}.{method}{user_line()} is a step function of k and loc: pass paradual.stop_gradient(k)"
+                f"{self.name}.{method}{user_line()} is a step function of k and loc: "
+                "pass paradual.stop_gradient(k)"
             )
         value = getattr(self.scipy, method)(*_plain((x, *shapes, loc)))
         k = np.floor(np.subtract(x, loc))
@@ -234,7 +233,7 @@ class _Discrete(_Distribution):
         return _merge(inside, np.log(out) if method.startswith("log") else out, value)
 
 
-# --- the table -------------------------------------------------------------------------------------------------
+# --- the table --------------------------------------------------------------------------------------------
 
 norm = _Continuous("norm", lambda y: -(y * y + LOG_2PI) / 2)
 expon = _Continuous("expon", lambda y: -y)
@@ -356,7 +355,7 @@ nbinom = _Discrete(
 
 TABLE = {d.name: d for d in list(globals().values()) if isinstance(d, _Distribution)}
 
-# --- of several variables ------------------------------------------------------------------------------------
+# --- of several variables ---------------------------------------------------------------------------------
 
 
 class _Multivariate:
