@@ -474,8 +474,8 @@ def test_an_error_of_layouts_inside_a_function_is_noticed(replace_rule):
     # the elements in the order of memory, as if it were the order of the axes
     replace_rule(np.square, pulls=(lambda x: 2 * np.reshape(np.ravel(x, "K"), x.shape),))
     check_grads(np.square, (A,), order=1)
-    noticed(lambda a: np.square(a.T), (A,), order=1)
-    noticed(lambda a: np.square(a[::-1, ::2]), (A,), order=1)
+    noticed(lambda a: np.square(a.T), (read_only(A),), order=1)
+    noticed(lambda a: np.square(a[:, ::2].T), (read_only(A),), order=1)
 
 
 def test_an_error_that_only_broadcast_operands_show_is_noticed(replace_rule):

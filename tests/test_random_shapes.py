@@ -53,7 +53,8 @@ def test_random_shapes(function, entry, data):
     leaves, structure = flatten(out)
     w = unflatten(structure, [random_like(rng, leaf) for leaf in leaves])
     for a, b in zip(pullback(w), pickle.loads(pickle.dumps(pullback))(w), strict=True):
-        np.testing.assert_array_equal(a, b)
+        # pickling makes arrays contiguous, and BLAS adds up in another order then
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.max(np.abs(b), initial=1.0))
     single = tuple(in_single(x) for x in args)
     plain = flatten(fn(*single))[0]
     value, tangent = pdl.jvp(fn, single, tuple(random_like(rng, x) for x in single))

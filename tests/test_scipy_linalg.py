@@ -371,7 +371,10 @@ def test_in_parallel_tasks_and_in_another_process():
     np.testing.assert_allclose(got, expected, rtol=1e-13)
     # a worker gets the tape and nothing else: unpickling imports the rules
     out, pullback = pdl.vjp(ours.expm, a)
-    code = "import pickle, sys; f, g = pickle.load(sys.stdin.buffer); sys.stdout.buffer.write(pickle.dumps(f(g)[0]))"
+    code = (
+        "import pickle, sys; f, g = pickle.load(sys.stdin.buffer); "
+        "sys.stdout.buffer.write(pickle.dumps(f(g)[0]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], input=pickle.dumps((pullback, out)), stdout=subprocess.PIPE, check=True
     )
