@@ -18,12 +18,14 @@ from paradual.errors import LeakedDualError, ParadualTypeError, user_line
 from paradual.held import hold
 from paradual.kin import Kin, refresh, relate, root_of, steady
 from paradual.rules import modes, registry
-from paradual.rules.registry import RULES, Rule, bind, check_out, check_use, kept, unknown
+from paradual.rules.creation import stacked
+from paradual.rules.registry import RULES, Rule, bind, check_out, check_plain, check_use, kept, unknown
 from paradual.tape import ACTIVE, Home, Tape, add_leaf
 
 # Values whose arithmetic is Python's own and whose partial derivatives cost nothing.
 FLOATS: frozenset[Any] = frozenset([float, np.float64])
 NUMBERS: frozenset[Any] = frozenset([float, np.float64, int, np.int64])
+PLAIN: frozenset[Any] = NUMBERS | {np.ndarray, bool, complex, np.float32, np.complex128}
 
 
 class Dual:
@@ -62,7 +64,10 @@ class Dual:
             return getattr(self, name)
         if name in ("kin", "via"):
             return None
-        raise AttributeError(f"a value that is being differentiated has no attribute {name!r}")
+        raise AttributeError(
+            f"a value that is being differentiated has no attribute {name!r}: ask "
+            f"paradual.stop_gradient(x).{name} for that of the plain value"
+        )
 
     def __getstate__(self) -> tuple[Any, Home, Any]:
         return self.value, self.home, self.place
@@ -102,19 +107,25 @@ def scalar(value: Any, x: Dual, d: Any, y: Any, e: Any) -> Dual | None:
     """Record a Python float with its partial derivatives; None where the fast path does not apply."""
     tape = ACTIVE.get()[-1]
     records = tape.records
-    if x.home is not tape.home or records is None:
+    home = tape.home
+    if x.home is not home or (y.__class__ is Dual and y.home is not home):
         return None
-    if y.__class__ is Dual:
-        if y.home is not x.home:
-            return None
-        record: tuple[Any, ...] = (x.place, d, y.place, e)
-    else:
-        record = (x.place, d)
     out = _new(Dual)
     out.value = value
-    out.home = x.home
+    out.home = home
+    if records is None:
+        t = x.place
+        if t.__class__ not in FLOATS:
+            return None
+        t = d * t
+        if y.__class__ is Dual:
+            if y.place.__class__ not in FLOATS:
+                return None
+            t = t + e * y.place
+        out.place = t
+        return out
     out.place = len(records)
-    records.append(record)
+    records.append((x.place, d, y.place, e) if y.__class__ is Dual else (x.place, d))
     return out
 
 
@@ -123,7 +134,9 @@ def unary(f: Any, x: Any, compute: Any = None) -> Any:
     tape = ACTIVE.get()[-1]
     records = tape.records
     rule = RULES.get(f)
-    if rule is None or not rule.pickers or records is None or x.home is not tape.home:
+    if rule is None or not rule.pickers or x.home is not tape.home:
+        return call(f, (x,), {}, compute)
+    if records is None and rule.kind != "elementwise":
         return call(f, (x,), {}, compute)
     a = x.value
     if a.__class__ not in FLOATS and x.kin is not None:
@@ -132,10 +145,15 @@ def unary(f: Any, x: Any, compute: Any = None) -> Any:
     out = _new(Dual)
     out.value = value
     out.home = x.home
-    out.place = len(records)
     out.kin = None
     if a.__class__ is float:
         a = np.float64(a)  # the partials are NumPy's: 1 / 0 is infinite
+    if records is None:
+        with np.errstate(all="ignore"):
+            t = x.place * rule.pulls[0](*rule.pickers[0]((a, value)))
+        out.place = modes.fit_tangent(t, value)
+        return out
+    out.place = len(records)
     records.append((f, form_of(value), ((x.place, 0, rule.pickers[0]((a, value))),)))
     return out
 
@@ -156,16 +174,20 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
         a, i = x.value, x.place
         if a.__class__ not in FLOATS and x.kin is not None:
             a = steady(x)
-    elif x.__class__ is list or x.__class__ is tuple:
-        a = np.asarray(x)
+    elif x.__class__ not in PLAIN:
+        if x.__class__ is list or x.__class__ is tuple:
+            return binary(f, stacked(x), y, compute)
+        check_plain(x)
     if y.__class__ is Dual:
         if y.home is not home:
             return call(f, (x, y), {}, compute)
         b, j = y.value, y.place
         if b.__class__ not in FLOATS and y.kin is not None:
             b = steady(y)
-    elif y.__class__ is list or y.__class__ is tuple:
-        b = np.asarray(y)
+    elif y.__class__ not in PLAIN:
+        if y.__class__ is list or y.__class__ is tuple:
+            return binary(f, x, stacked(y), compute)
+        check_plain(y)
     value = f(a, b) if compute is None else compute(a, b)
     if value is NotImplemented:
         return value
@@ -287,7 +309,10 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
         assert rule.push is not None
         return rule.push(*args, **kwargs)
     if isinstance(f, np.ufunc):
-        args = tuple(np.asarray(a) if isinstance(a, list | tuple) else a for a in args)
+        args = tuple(stacked(a) if isinstance(a, list | tuple) else a for a in args)
+    for part in _flat((*args, *kwargs.values())):
+        if part.__class__ is not Dual and part.__class__ not in PLAIN:
+            check_plain(part)
     bound = bind(rule, args, kwargs)
     tape = innermost(bound.values())
     if tape is None:  # only constants left, as in a nested call

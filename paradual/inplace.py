@@ -150,6 +150,14 @@ def as_array(value: Any) -> Any:
     return value.copy() if type(value) is np.ndarray else stacked(value)
 
 
+# Functions that make a new array, with ``like=x`` or of the form of x: it can be written in place.
+_NEW = """
+    zeros_like ones_like empty_like full_like zeros ones empty full arange array asarray asanyarray
+    ascontiguousarray asfortranarray eye identity tri fromfunction frombuffer fromiter fromstring
+"""
+CREATE = frozenset(getattr(np, name) for name in _NEW.split())
+
+
 def constant_like(x: Dual, value: Any) -> Any:
     """A plain array as one that can hold values of a dual's differentiation, and of those around it."""
     if not isinstance(value, np.ndarray) and not is_buffer(value):

@@ -25,7 +25,7 @@ from paradual.dual import (
     unary,
 )
 from paradual.errors import NotDifferentiableError, ParadualTypeError, user_line
-from paradual.inplace import Flat, assign, constant_like, setitem
+from paradual.inplace import CREATE, Flat, assign, constant_like, setitem
 from paradual.tape import ACTIVE
 from paradual.ufuncs import ufunc_call
 
@@ -93,6 +93,12 @@ class Operators(Dual):
                     out.place = len(records)
                     records.append((self.place, 1.0))
                     return out
+            elif records is None:
+                b = other.value if other.__class__ is Dual else other
+                if b.__class__ in NUMBERS:
+                    out = scalar(a + b, self, 1.0, other, 1.0)
+                    if out is not None:
+                        return out
         return binary(np.add, self, other, operator.add)
 
     def __sub__(self, other: Any) -> Any:
@@ -117,6 +123,12 @@ class Operators(Dual):
                     out.place = len(records)
                     records.append((self.place, 1.0))
                     return out
+            elif records is None:
+                b = other.value if other.__class__ is Dual else other
+                if b.__class__ in NUMBERS:
+                    out = scalar(a - b, self, 1.0, other, -1.0)
+                    if out is not None:
+                        return out
         return binary(np.subtract, self, other, operator.sub)
 
     def __mul__(self, other: Any) -> Any:
@@ -141,6 +153,12 @@ class Operators(Dual):
                     out.place = len(records)
                     records.append((self.place, other))
                     return out
+            elif records is None:
+                b = other.value if other.__class__ is Dual else other
+                if b.__class__ in NUMBERS:
+                    out = scalar(a * b, self, b, other, a)
+                    if out is not None:
+                        return out
         return binary(np.multiply, self, other, operator.mul)
 
     def __truediv__(self, other: Any) -> Any:
@@ -191,6 +209,12 @@ class Operators(Dual):
         return binary(np.multiply, other, self, operator.mul)
 
     def __rtruediv__(self, other: Any) -> Any:
+        a = self.value
+        if a.__class__ in FLOATS and other.__class__ in NUMBERS and a:
+            q = other / a
+            out = scalar(q, self, -q / a, None, None)
+            if out is not None:
+                return out
         return binary(np.true_divide, other, self, operator.truediv)
 
     def __rpow__(self, other: Any) -> Any:
@@ -441,22 +465,11 @@ class Operators(Dual):
     def clip(self, min: Any = None, max: Any = None, **kwargs: Any) -> Any:
         return np.clip(self, min, max, **kwargs)
 
-    def dot(self, b: Any) -> Any:
-        return np.dot(self, b)
-
     def compress(self, condition: Any, axis: Any = None) -> Any:
         return np.compress(condition, self, axis)
 
     def tobytes(self, *args: Any) -> Any:
         raise ParadualTypeError(_CAST.format("bytes", user_line()))
-
-
-# Functions that make a new array, with ``like=x`` or of the form of x: it can be written in place.
-_NEW = """
-    zeros_like ones_like empty_like full_like zeros ones empty full arange array asarray asanyarray
-    ascontiguousarray asfortranarray eye identity tri fromfunction frombuffer fromiter fromstring
-"""
-CREATE = frozenset(getattr(np, name) for name in _NEW.split())
 
 
 def _one(args: tuple[Any, ...]) -> Any:
@@ -477,7 +490,7 @@ def _method(name: str) -> Any:
 
 
 _SAME_AS_FUNCTION = (
-    "all any argmax argmin argpartition argsort choose cumprod cumsum diagonal max mean min "
+    "all any argmax argmin argpartition argsort choose cumprod cumsum diagonal dot max mean min "
     "nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 )
 

@@ -59,14 +59,8 @@ OF_BOTH = {  # real and complex
     np.nan_to_num: ANY,
     np.real_if_close: ANY,
 }
-OF_REAL = {
-    np.cbrt: POSITIVE,
-    np.fabs: POSITIVE,
-    np.deg2rad: ANY,
-    np.radians: ANY,
-    np.rad2deg: ANY,
-    np.degrees: ANY,
-}
+ANGLES = (np.deg2rad, np.radians, np.rad2deg, np.degrees)
+OF_REAL = {np.cbrt: POSITIVE, np.fabs: POSITIVE, **dict.fromkeys(ANGLES, ANY)}
 ALSO_NEGATIVE = {np.reciprocal, np.absolute, np.cbrt, np.fabs}
 
 
@@ -160,8 +154,19 @@ def of_two(f, left, right, both):
     return entry
 
 
+def of_two_numbers(f, left, right, both):
+    def entry(draw):
+        rng = generator(draw)
+        x, y = between(rng, *left), between(rng, *right)
+        if both:
+            x, y = complex_too(draw, rng, x), complex_too(draw, rng, y)
+        return f, (x.item(), y.item())
+
+    return entry
+
+
 for f, (left, right, both) in OF_TWO.items():
-    shaped(f, of_two(f, left, right, both))
+    shaped(f, of_two(f, left, right, both), of_two_numbers(f, left, right, both))
     empty(
         f,
         lambda x, f=f: f(x, x + 0.4),
@@ -392,7 +397,7 @@ def area(draw):
 shaped(np.diff, differences)
 shaped(np.ediff1d, flat_differences)
 shaped(np.trapezoid, area)
-empty(np.diff, lambda x: np.diff(x), lambda x: np.diff(x, axis=0, prepend=1.0))
+empty(np.diff, np.diff, lambda x: np.diff(x, 0, prepend=1.0), lambda x: np.diff(x, axis=0, prepend=1.0))
 empty(np.ediff1d, lambda x: np.ediff1d(x), lambda x: np.ediff1d(x, to_end=np.ones(2)))
 empty(np.trapezoid, lambda x: np.trapezoid(x))
 # --- choosing ---------------------------------------------------------------------------------------------

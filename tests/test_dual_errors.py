@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import scipy.sparse
 from helpers import VECTOR, X
 
 import paradual as pdl
@@ -196,3 +197,27 @@ def test_a_plain_thread_does_not_take_part():
     assert pdl.grad(f)(3.0) == 6.0
     assert len(errors) == 3
     assert all("paradual.par" in str(error) for error in errors)
+
+
+FOREIGN = {
+    "matrix": np.eye(2).view(np.matrix),
+    "masked": np.ma.masked_array(np.ones(2), [True, False]),
+    "sparse": scipy.sparse.csr_matrix(np.eye(2)),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x, a: x * a,
+        lambda x, a: x[0] * a,
+        lambda x, a: a * x,
+        lambda x, a: np.multiply(x, a),
+        lambda x, a: np.where(x > 0, x, a),
+        lambda x, a: np.concatenate([x, a]),
+    ],
+)
+def test_matrices_with_an_arithmetic_of_their_own(name, use):
+    with pytest.raises(TypeError, match=r"asarray|plain array|stop_gradient"):
+        pdl.grad(lambda x: np.sum(use(x, FOREIGN[name])))(np.ones(2))

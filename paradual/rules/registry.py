@@ -384,6 +384,16 @@ def check_out(rule: Rule, bound: dict[str, Any]) -> None:
         )
 
 
+def check_plain(value: Any) -> None:
+    """Refuse matrices, sparse ones too, for which ``*`` is a matrix product, and masked arrays."""
+    if isinstance(value, np.matrix | np.ma.MaskedArray) or hasattr(value, "tocsr"):
+        raise NotDifferentiableError(
+            f"a {type(value).__name__} together with a value that is being differentiated{user_line()}: it "
+            "has an arithmetic of its own. Use np.asarray(a), for a masked array np.where(mask, x, y), for a "
+            "sparse matrix paradual.scipy.sparse.matmul(a, x)"
+        )
+
+
 def kept(wanted: Any, bound: dict[str, Any], out: Any, active: Any = None) -> tuple[Any, ...]:
     """What a pullback named, taken from the bound arguments and the result."""
     values = []
