@@ -156,3 +156,25 @@ empty(np.poly)
 empty(np.polyfit, lambda y: np.polyfit([0.0, 1.0, 2.0], y, 1))
 
 del f, m
+
+P2, PG = np.polynomial.polynomial.polyval2d, np.polynomial.polynomial.polygrid2d
+case(P2, "vectors", normal(3), normal(3), normal(2, 3))
+case(P2, "numbers", normal(), normal(), normal(3, 2))
+case(P2, "several", normal(2), normal(2), normal(2, 2, 3))
+case(P2, "constant", normal(2), normal(2), normal(1, 1))
+case(PG, "vectors", normal(3), normal(2), normal(2, 3))
+case(PG, "several", normal(2), normal(3), normal(2, 2, 2))
+
+
+def of_two_variables(f, same):
+    def entry(draw):
+        rng = generator(draw)
+        x = rng.standard_normal(shape(draw, 0, 2))
+        y = rng.standard_normal(x.shape if same else shape(draw, 0, 1))
+        return f, (x, y, rng.standard_normal(shape(draw, 2, 2)))
+
+    return entry
+
+
+shaped(P2, of_two_variables(P2, True))
+shaped(PG, of_two_variables(PG, False))

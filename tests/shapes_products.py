@@ -6,7 +6,7 @@ from itertools import pairwise
 import hypothesis.extra.numpy as arrays_of
 import hypothesis.strategies as st
 import numpy as np
-from shape_table import axis, complex_too, empty, generator, numbers, of_one, shape, shaped
+from shape_table import apart, axis, complex_too, empty, generator, numbers, of_one, shape, shaped
 
 from paradual.rules.products import contract
 
@@ -199,7 +199,13 @@ def contraction(draw):
     return (lambda x: contract(text, [*arrays[:active], x, *arrays[active + 1 :]])), (arrays[active],)
 
 
-shaped(np.einsum, einsum, einsum_with_dots)
+def diagonals(draw):
+    rng, n = generator(draw), draw(st.integers(1, 3))
+    real, other = apart(rng, n, n, n), numbers(draw, rng, n) * 1j  # complex cotangents of a real array
+    return (lambda a, b: np.einsum("iii,i->i", a, b)), (real, other)
+
+
+shaped(np.einsum, einsum, einsum_with_dots, diagonals)
 shaped(contract, contraction)
 LABELS = string.ascii_lowercase
 empty(

@@ -77,7 +77,7 @@ def noticed(fn, args, match=None, **options):
 
 
 def noticed_in_one_of(seeds, fn, args, **options):
-    """The same, but one direction may be nearly blind to the error: reverse mode alone looks along one."""
+    """The same, but reverse mode alone looks along one direction, which may be blind to the error."""
     with pytest.raises((AssertionError, ParadualError)):  # noqa: PT012
         for seed in range(seeds):
             check_grads(fn, args, seed=seed, **options)
@@ -99,7 +99,6 @@ ERRORS = {
     "one-element": one_element,
     "shifted": lambda c: c + 1e-3,
     "nan": lambda c: c * np.nan,
-    "infinite": lambda c: c + np.inf,
 }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.char
 import numpy.fft
 import numpy.lib.recfunctions
+import numpy.polynomial
 import numpy.strings  # modules that register functions when they are imported
 import pytest
 from numpy.testing.overrides import get_overridable_numpy_array_functions, get_overridable_numpy_ufuncs

@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import numpy.polynomial
 
 from paradual.arrays import cast, dispatch, is_complex, shape_of
 from paradual.errors import NotDifferentiableError
@@ -246,3 +247,30 @@ def _polyfit(
 
 
 composed(np.polyfit, _polyfit)
+
+# --- two variables (the functions of numpy.polynomial that can be overridden) ----------------------------------
+
+
+def _horner(coefficients: Any, t: Any) -> Any:
+    total = coefficients[-1] + 0 * t
+    for k in range(len(coefficients) - 2, -1, -1):
+        total = total * t + coefficients[k]
+    return total
+
+
+def _polyval2d(x: Any, y: Any, c: Any) -> Any:
+    if shape_of(x) != shape_of(y):
+        raise ValueError("x, y are incompatible")
+    c = np.reshape(c, (*shape_of(c), *(1 for _ in shape_of(x))))
+    return _horner([_horner(row, y) for row in c], x)
+
+
+def _polygrid2d(x: Any, y: Any, c: Any) -> Any:
+    shape = (*shape_of(x), *shape_of(y))
+    c = np.reshape(c, (*shape_of(c), *(1 for _ in shape)))
+    x = np.broadcast_to(np.reshape(x, (*shape_of(x), *(1 for _ in shape_of(y)))), shape)
+    return _horner([_horner(row, np.broadcast_to(y, shape)) for row in c], x)
+
+
+for _name, _definition in (("polyval2d", _polyval2d), ("polygrid2d", _polygrid2d)):
+    composed(getattr(np.polynomial.polynomial, _name), _definition)
