@@ -261,8 +261,12 @@ def look(a: Any, where: Any) -> Any:
     return a[where]
 
 
-def put(base: Any, value: Any, where: Any) -> Any:
-    """``base`` with ``value`` at an index or region: what a write in place is, as a function."""
+def put(base: Any, value: Any, where: Any, last: Any = None) -> Any:
+    """``base`` with ``value`` at an index or region: what a write in place is, as a function.
+
+    Where the index names an element twice, ``last`` says which of the values stays.
+    """
+    del last
     new = np.copy(base)
     target, index = within(new, where)
     target[index] = value
@@ -280,6 +284,8 @@ def scatter_add(target: Any, index: Any, value: Any) -> None:
     """Add a value at an index in place; an element that the index names twice gets it twice."""
     if type(index) is Region:
         target, index = within(target, index)
+    if is_complex(value) and not is_complex(target):
+        value = np.real(value)
     if _may_repeat(index):
         if type(target) is np.ndarray:
             np.add.at(target, index, value)

@@ -7,12 +7,15 @@ Every point is one where the function is smooth: no ties, no kinks, well-conditi
 import cases_elementwise
 import cases_indexing  # noqa: F401
 import cases_linalg  # noqa: F401
+
 import cases_decompositions  # noqa: F401  isort:skip
 import cases_fft  # noqa: F401
+
 import cases_statistics  # noqa: F401  isort:skip
 import cases_numeric  # noqa: F401  isort:skip
 import cases_polynomials  # noqa: F401
 import cases_special  # noqa: F401
+
 import cases_creation  # noqa: F401  isort:skip
 from case_table import CASES
 

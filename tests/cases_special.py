@@ -18,7 +18,6 @@ POINTS = {
     "gammaln": [(0.3, 3.0)],
     "loggamma": [(0.3, 3.0)],
     "rgamma": [(-2.5, 3.0)],
-    "psi": [(0.3, 3.0)],
     "digamma": [(0.3, 3.0)],
     "poch": [(0.3, 3.0), (0.3, 2.0)],
     "beta": [(0.3, 3.0), (0.3, 3.0)],
@@ -92,7 +91,7 @@ POINTS = {
         name: [(0.5, 4.0)]
         for name in ["j0", "j1", "y0", "y1", "i0", "i1", "i0e", "i1e", "k0", "k1", "k0e", "k1e"]
     },
-    **{name: [1.3, (0.5, 4.0)] for name in ["jv", "jn", "yv", "iv", "kv", "jve", "yve", "ive", "kve"]},
+    **{name: [1.3, (0.5, 4.0)] for name in ["jv", "yv", "iv", "kv", "jve", "yve", "ive", "kve"]},
     **{name: [1.3, (0.5, 4.0)] for name in ["hankel1", "hankel2", "hankel1e", "hankel2e"]},
     **{name: [2, (1.0, 4.0)] for name in ["kn", "yn"]},
     "besselpoly": [(0.5, 2.0), 1.0, 2.0],

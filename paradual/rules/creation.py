@@ -8,6 +8,7 @@ import numpy as np
 
 from paradual.arrays import has_dual, shape_of
 from paradual.errors import ParadualTypeError, user_line
+from paradual.rules.indexing import along
 from paradual.rules.registry import composed, constant, refused
 
 # Of a dual they make a constant that can be written: see `paradual.inplace.constant_like`.
@@ -125,9 +126,7 @@ def _put_along_axis(arr: Any, indices: Any, values: Any, axis: Any = -1) -> None
     if axis is None:
         arr.flat[indices] = values
         return
-    grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-    grid[axis] = indices
-    arr[tuple(grid)] = values
+    arr[along(arr, indices, axis)] = values
 
 
 def _place(arr: Any, mask: Any, vals: Any) -> None:

@@ -155,25 +155,29 @@ def _wins(wins: Any, ties: Any) -> Any:
     return np.where(ties, 0.5, wins)
 
 
+def _less(x: Any, y: Any) -> Any:
+    return np.less(x, y)  # not x < y: Python's complex numbers have no order
+
+
 elementwise(
     np.maximum,
-    lambda x1, x2: _wins(x1 > x2, x1 == x2),
-    lambda x1, x2: _wins(x2 > x1, x1 == x2),
+    lambda x1, x2: _wins(_less(x2, x1), x1 == x2),
+    lambda x1, x2: _wins(_less(x1, x2), x1 == x2),
 )
 elementwise(
     np.minimum,
-    lambda x1, x2: _wins(x1 < x2, x1 == x2),
-    lambda x1, x2: _wins(x2 < x1, x1 == x2),
+    lambda x1, x2: _wins(_less(x1, x2), x1 == x2),
+    lambda x1, x2: _wins(_less(x2, x1), x1 == x2),
 )
 elementwise(  # the one that is not nan wins
     np.fmax,
-    lambda x1, x2: _wins((x1 > x2) | np.isnan(x2), x1 == x2),
-    lambda x1, x2: _wins((x2 > x1) | np.isnan(x1), x1 == x2),
+    lambda x1, x2: _wins(_less(x2, x1) | np.isnan(x2), x1 == x2),
+    lambda x1, x2: _wins(_less(x1, x2) | np.isnan(x1), x1 == x2),
 )
 elementwise(
     np.fmin,
-    lambda x1, x2: _wins((x1 < x2) | np.isnan(x2), x1 == x2),
-    lambda x1, x2: _wins((x2 < x1) | np.isnan(x1), x1 == x2),
+    lambda x1, x2: _wins(_less(x1, x2) | np.isnan(x2), x1 == x2),
+    lambda x1, x2: _wins(_less(x2, x1) | np.isnan(x1), x1 == x2),
 )
 elementwise(
     np.copysign,

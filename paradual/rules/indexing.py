@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import Item, Scatter, cast, gain, item, look, put, scatter_sum
+from paradual.arrays import Item, Scatter, cast, gain, item, look, put, scatter_sum, shape_of
 from paradual.rules.registry import composed, linear
 
 linear(operator.getitem, lambda g, b: Scatter(b, g))
@@ -31,9 +31,7 @@ def _unput(g: Any, where: Any, last: Any) -> Any:
     return part if last is None else np.where(last, part, 0)  # what was overwritten at once was never there
 
 
-linear(
-    put, lambda g, where: put(g, 0, where), _unput, arrays="base value", names="base value where last", masks=True
-)
+linear(put, lambda g, where: put(g, 0, where), _unput, arrays="base value", masks=True)
 linear(gain, lambda g: g, lambda g, where: look(g, where), arrays="base value")
 
 linear(
@@ -59,8 +57,10 @@ composed(np.select, _select)
 def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
     if axis is None:
         a, axis = np.ravel(a), 0
+    a = np.reshape(a, (1,)) if a.ndim == 0 else a
     n = a.shape[axis]
     indices = np.asarray(indices)
+    indices = indices if indices.size else indices.astype(int)  # an empty list has another dtype
     if mode == "wrap":
         indices = indices % n
     elif mode == "clip":
@@ -74,9 +74,20 @@ composed(np.take, _take)
 def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
     if axis is None:
         return np.ravel(arr)[indices]
-    grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    return arr[along(arr, indices, axis)]
+
+
+def along(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
+    """The index that picks elements by their places along an axis, as `np.take_along_axis` does."""
+    if not shape_of(arr):
+        raise np.exceptions.AxisError(axis, 0)
+    if not np.issubdtype(np.asarray(indices).dtype, np.integer):
+        raise IndexError("`indices` must be an integer array")
+    if len(shape_of(indices)) != len(shape_of(arr)):
+        raise ValueError("`indices` and `arr` must have the same number of dimensions")
+    grid = list(np.ogrid[tuple(slice(n) for n in shape_of(arr))])  # length 1 in indices: for all
     grid[axis] = indices
-    return arr[tuple(grid)]
+    return tuple(grid)
 
 
 composed(np.take_along_axis, _take_along_axis)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import Scatter, dispatch, is_complex, shape_of
+from paradual.arrays import Scatter, bare, cast, dispatch, is_complex, shape_of
 from paradual.errors import ParadualValueError
 from paradual.rules.reductions import in_dtype
 from paradual.rules.registry import composed, multilinear
@@ -38,10 +38,19 @@ def _unmatmul_right(g: Any, x1: Any, x2_shape: Any) -> Any:
 multilinear(np.matmul, _unmatmul_left, _unmatmul_right)
 
 
+def _strong(a: Any) -> Any:
+    """A Python number as the double that some functions make of it, dual or not."""
+    number = bare(a)
+    if not isinstance(number, int | float | complex) or isinstance(number, np.generic):
+        return a
+    dtype = np.dtype(complex if isinstance(number, complex) else float)
+    return cast(a, dtype) if a is not number else dtype.type(a)
+
+
 def _dot(a: Any, b: Any, out: Any = None) -> Any:
     n, m = len(shape_of(a)), len(shape_of(b))
     if n == 0 or m == 0:
-        return np.multiply(a, b)
+        return np.multiply(_strong(a), _strong(b))
     if n <= 2 and m <= 2:
         return np.matmul(a, b)
     return np.tensordot(a, b, axes=(-1, max(-m, -2)))
@@ -52,7 +61,7 @@ composed(np.dot, _dot)
 
 def _inner(a: Any, b: Any) -> Any:
     if not shape_of(a) or not shape_of(b):
-        return np.multiply(a, b)
+        return np.multiply(_strong(a), _strong(b))
     return np.tensordot(a, b, axes=(-1, -1))
 
 

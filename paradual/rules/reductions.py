@@ -399,6 +399,12 @@ composed(np.average, _average)
 
 
 def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    if n == 0:
+        return a
+    if n < 0:
+        raise ValueError(f"order must be non-negative but got {n!r}")
+    if a.ndim == 0:
+        raise ValueError("diff requires input that is at least one dimensional")
     parts = []
     for extra, before in ((prepend, True), (append, False)):
         if extra is not None and extra is not np._NoValue:
@@ -429,6 +435,8 @@ composed(
 
 
 def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    if y.ndim == 0:
+        raise IndexError("list assignment index out of range")  # as NumPy has it
     lead = (slice(None),) * (axis % y.ndim)
     ends = y[(*lead, slice(1, None))] + y[(*lead, slice(None, -1))]
     if x is None:

@@ -123,12 +123,38 @@ def _parameters(f: Function) -> tuple[str, ...]:
         ) from None
 
 
+def _check_names(f: Function, names: tuple[str, ...]) -> None:
+    """Refuse names that the function does not have, where its signature can be read."""
+    if isinstance(f, np.ufunc):
+        if len(names) != f.nin:
+            raise ParadualValueError(f"{name_of(f)} takes {f.nin} arrays, but {len(names)} names were given")
+        return
+    if (getattr(f, "__module__", None) or "").startswith("numpy"):
+        return  # its parameters differ between versions
+    try:
+        parameters = inspect.signature(f).parameters
+    except (TypeError, ValueError):
+        return
+    more = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values())
+    if len(names) > len(parameters) and not more:
+        raise ParadualValueError(
+            f"{name_of(f)} has the parameters {', '.join(parameters)}, but its rule {', '.join(names)}"
+        )
+
+
 def _wanted(f: Function, pull: Function, skip: int, names: tuple[str, ...]) -> Any:
     """The (name, default) pairs that a pullback asks for, checked against the function."""
-    wanted = list(inspect.signature(pull).parameters.values())[skip:]
+    wanted = list(inspect.signature(pull).parameters.values())
+    if len(wanted) < skip or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in wanted):
+        raise ParadualValueError(
+            f"the rule of {name_of(f)} must name what it needs"
+            + (", after the cotangent or tangent" if skip else "")
+            + f": {inspect.signature(pull)}"
+        )
+    wanted = wanted[skip:]
     for parameter in wanted:
         base = parameter.name.removesuffix("_shape")
-        if parameter.name not in ("out", "active") and base not in names:
+        if parameter.name not in ("out", "active", *names) and base not in names:
             raise ParadualValueError(
                 f"the rule of {name_of(f)} asks for {parameter.name!r}, but the function has the "
                 f"parameters {', '.join(names)} (and 'out' for its result)"
@@ -191,8 +217,11 @@ def elementwise(f: Function, *partials: Function, names: str = "") -> None:
         raise ParadualValueError(
             f"{name_of(f)} takes {f.nin} arrays, but {len(partials)} partial derivatives were given"
         )
-    if not partials:
-        raise ParadualValueError(f"no partial derivative was given for {name_of(f)}")
+    if not partials or len(params) != len(partials):
+        raise ParadualValueError(
+            f"{name_of(f)}: {len(partials)} partial derivatives were given for {', '.join(params)}"
+        )
+    _check_names(f, params)
     keeps = tuple(_wanted(f, partial, 0, params) for partial in partials)
     pickers = _pickers(f, params, keeps)
     RULES[f] = Rule("elementwise", f, params, params, partials, keeps, pickers, allowed=NEUTRAL)
@@ -206,6 +235,11 @@ def _structural(
     if not pulls or (not more.get("joint") and len(pulls) != len(active)):
         raise ParadualValueError(
             f"{name_of(f)}: {len(pulls)} transposes were given for the arrays {', '.join(active)}"
+        )
+    _check_names(f, params)
+    if not set(active) <= set(params):
+        raise ParadualValueError(
+            f"{name_of(f)} has the parameters {', '.join(params)}, not all of {', '.join(active)}"
         )
     keeps = tuple(_wanted(f, pull, 1, params) for pull in pulls)
     named = {name.removesuffix("_shape") for keep in keeps for name, _ in keep} | {
@@ -277,6 +311,8 @@ def general(
 def composed(f: Function, definition: Function) -> None:
     """Define the derivative of a function by writing it in functions that have rules."""
     parameters = inspect.signature(definition).parameters.values()
+    if not isinstance(f, np.ufunc):
+        _check_names(f, tuple(p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)))
     names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     RULES[f] = Rule("composed", f, names, push=definition)
 
@@ -291,6 +327,8 @@ def variant(f: Function, definition: Function) -> None:
     definition : callable
         The function written in functions that have rules, with all its parameters.
     """
+    if f not in RULES or not callable(definition):
+        raise ParadualValueError(f"a variant of {name_of(f)} needs a rule of the function, and a definition")
     RULES[f] = replace(RULES[f], variant=definition)
 
 
@@ -302,6 +340,8 @@ def constant(*functions: Function) -> None:
 
 def refused(f: Function, reason: str) -> None:
     """Declare a function that cannot be differentiated, with the reason and the cure."""
+    if not reason.strip():
+        raise ParadualValueError(f"say why {name_of(f)} is refused, and what to write instead")
     RULES[f] = Rule("refused", f, reason=reason)
 
 
