@@ -416,7 +416,7 @@ def test_a_refused_function_says_why_and_what_to_do(f):
     assert name_of(f) in message
     assert RULES[f].reason in message
     assert "test_rules.py" in message  # the user's line
-    cures = ("write", "use", "build", "save", "pass", "take", "compute", "instead", "select", "give")
+    cures = ("write", "wrap", "use", "build", "save", "pass", "take", "compute", "instead", "select", "give")
     assert any(word in message.lower() for word in cures)
 
 
@@ -429,7 +429,7 @@ USES = {
     "reshape-order-A": (lambda x: np.reshape(x, (1, 3), order="A"), "order"),
     "ravel-order-K": (lambda x: np.ravel(x, order="K"), "order"),
     "nan_to_num-in-place": (lambda x: np.nan_to_num(x, copy=False), "copy"),
-    "pad-mean": (lambda x: np.pad(x, 1, mode="mean"), "mean"),
+    "pad-empty": (lambda x: np.pad(x, 1, mode="empty"), "concatenate"),
     "save": (lambda x: np.save("nowhere", x), "stop_gradient"),
     "no-rule": (lambda x: np.frompyfunc(lambda a: a, 1, 1)(x), "paradual.rules"),
     "where-condition": (lambda x: np.where(x, x, x), "condition"),
