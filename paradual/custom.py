@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from paradual.apply import record_step
 from paradual.arrays import form_of, is_buffer, memory, zeros
-from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, primal, record_step, relate
+from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, primal
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+from paradual.kin import relate
 from paradual.rules.modes import fit_tangent
 from paradual.rules.registry import RULES, Rule
 from paradual.tape import ACTIVE, Slot, Tape, add_leaf, history

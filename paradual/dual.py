@@ -1,31 +1,20 @@
-"""A dual pairs a value with the slot that it has on a tape; `call` applies a function to duals.
+"""A dual pairs a value with the slot that it has on a tape.
 
-Each operation looks up the rule of the function, calls the function on the values, and records what
-the rule's pullbacks keep.  `unary`, `binary`, `getitem` and `scalar` are `call` for the commonest
-cases: arguments on the innermost tape.
+This module says what a dual is and which differentiation it belongs to; `paradual.apply` what
+happens when a function meets one.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from paradual.arrays import Move, Region, cast, form_of, is_buffer, item, memory, shape_of
+from paradual.arrays import Move, cast, form_of, is_buffer, shape_of
 from paradual.errors import LeakedDualError, ParadualTypeError, user_line
-from paradual.held import hold
-from paradual.kin import Kin, refresh, relate, root_of, steady
-from paradual.rules import modes, registry
-from paradual.rules.creation import stacked
-from paradual.rules.registry import RULES, Rule, bind, check_out, check_plain, check_use, kept, unknown
+from paradual.kin import Kin, refresh, steady
 from paradual.tape import ACTIVE, Home, Tape, add_leaf
-
-# Values whose arithmetic is Python's own and whose partial derivatives cost nothing.
-FLOATS: frozenset[Any] = frozenset([float, np.float64])
-NUMBERS: frozenset[Any] = frozenset([float, np.float64, int, np.int64])
-PLAIN: frozenset[Any] = NUMBERS | {np.ndarray, bool, complex, np.float32, np.complex128}
 
 
 class Dual:
@@ -90,9 +79,6 @@ class Dual:
         return f"Dual({self.value!r})"
 
 
-_new = Dual.__new__
-
-
 def primal(x: Any) -> Any:
     """The plain value of a dual of any depth; anything else as it is."""
     while x.__class__ is Dual:
@@ -100,339 +86,10 @@ def primal(x: Any) -> Any:
     return x
 
 
-# --- recording ------------------------------------------------------------------------------------
-
-
-def scalar(value: Any, x: Dual, d: Any, y: Any, e: Any) -> Dual | None:
-    """Record a Python float with its partial derivatives; None where the fast path does not apply."""
-    tape = ACTIVE.get()[-1]
-    records = tape.records
-    home = tape.home
-    if x.home is not home or (y.__class__ is Dual and y.home is not home):
-        return None
-    out = _new(Dual)
-    out.value = value
-    out.home = home
-    if records is None:
-        t = x.place
-        if t.__class__ not in FLOATS:
-            return None
-        t = d * t
-        if y.__class__ is Dual:
-            if y.place.__class__ not in FLOATS:
-                return None
-            t = t + e * y.place
-        out.place = t
-        return out
-    out.place = len(records)
-    records.append((x.place, d, y.place, e) if y.__class__ is Dual else (x.place, d))
-    return out
-
-
-def unary(f: Any, x: Any, compute: Any = None) -> Any:
-    """`call` for a ufunc of one argument on the innermost tape."""
-    tape = ACTIVE.get()[-1]
-    records = tape.records
-    rule = RULES.get(f)
-    if rule is None or not rule.pickers or x.home is not tape.home:
-        return call(f, (x,), {}, compute)
-    if records is None and rule.kind != "elementwise":
-        return call(f, (x,), {}, compute)
-    a = x.value
-    if a.__class__ not in FLOATS and x.kin is not None:
-        a = steady(x)
-    value = f(a) if compute is None else compute(a)
-    out = _new(Dual)
-    out.value = value
-    out.home = x.home
-    out.kin = None
-    if a.__class__ is float:
-        a = np.float64(a)  # the partials are NumPy's: 1 / 0 is infinite
-    if records is None:
-        with np.errstate(all="ignore"):
-            t = x.place * rule.pulls[0](*rule.pickers[0]((a, value)))
-        out.place = modes.fit_tangent(t, value)
-        return out
-    out.place = len(records)
-    records.append((f, form_of(value), ((x.place, 0, rule.pickers[0]((a, value))),)))
-    return out
-
-
-def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
-    """`call` for a ufunc of two arguments on the innermost tape."""
-    tape = ACTIVE.get()[-1]
-    records = tape.records
-    home = tape.home
-    rule = RULES.get(f)
-    if rule is None or not rule.pickers or records is None:
-        return call(f, (x, y), {}, compute)
-    a, b = x, y
-    i = j = None
-    if x.__class__ is Dual:
-        if x.home is not home:
-            return call(f, (x, y), {}, compute)
-        a, i = x.value, x.place
-        if a.__class__ not in FLOATS and x.kin is not None:
-            a = steady(x)
-    elif x.__class__ not in PLAIN:
-        if x.__class__ is list or x.__class__ is tuple:
-            return binary(f, stacked(x), y, compute)
-        check_plain(x)
-    if y.__class__ is Dual:
-        if y.home is not home:
-            return call(f, (x, y), {}, compute)
-        b, j = y.value, y.place
-        if b.__class__ not in FLOATS and y.kin is not None:
-            b = steady(y)
-    elif y.__class__ not in PLAIN:
-        if y.__class__ is list or y.__class__ is tuple:
-            return binary(f, x, stacked(y), compute)
-        check_plain(y)
-    value = f(a, b) if compute is None else compute(a, b)
-    if value is NotImplemented:
-        return value
-    if value.__class__ in FLOATS:
-        # the partials are NumPy's: 1 / 0 is infinite
-        a = np.float64(a) if a.__class__ is float else a
-        b = np.float64(b) if b.__class__ is float else b
-    env = (a, b, value)
-    edges: Any
-    if i is None:
-        keep = rule.pickers[1](env)
-        edges = ((j, 1, _held(tape, keep, (a,)) if keep and type(a) is np.ndarray else keep),)
-    elif j is None:
-        keep = rule.pickers[0](env)
-        edges = ((i, 0, _held(tape, keep, (b,)) if keep and type(b) is np.ndarray else keep),)
-    else:
-        edges = ((i, 0, rule.pickers[0](env)), (j, 1, rule.pickers[1](env)))
-    out = _new(Dual)
-    out.value = value
-    out.home = home
-    out.place = len(records)
-    out.kin = None
-    records.append((f, form_of(value), edges))
-    return out
-
-
-def _held(tape: Tape, keep: tuple[Any, ...], plain: Any, shared: Any = ()) -> tuple[Any, ...]:
-    """What a pullback keeps, safe from those who may write to it: owners of plain arrays, and views."""
-    theirs: dict[int, Any] = {id(array): None for array in plain if type(array) is np.ndarray}
-    for dual in shared:
-        theirs[id(dual.value)] = dual
-
-    def safe(part: Any) -> Any:
-        if id(part) not in theirs:
-            return part
-        dual = theirs[id(part)]
-        return hold(tape, part) if dual is None else steady(dual)
-
-    return tuple([safe(p) for p in part] if type(part) is list else safe(part) for part in keep)
-
-
-def getitem(x: Dual, index: Any) -> Any:
-    """``x[index]``, whose pullback is a scatter."""
-    tape = ACTIVE.get()[-1]
-    records = tape.records
-    if index.__class__ is not int and index.__class__ is not slice:
-        index = lower_index(index)
-    owner, where = x, index
-    if x.kin is not None and x.kin.written and x.via is not None:
-        owner, moves = root_of(x)  # the slot of a view may be stale, and a scatter into it would be larger
-        where = Region(moves, index)
-    if owner.home is not tape.home or records is None:
-        return call(operator.getitem, (x, index), {})
-    value = x.value[index]
-    out = _new(Dual)
-    out.value = value
-    out.home = tape.home
-    out.place = len(records)
-    out.kin = None
-    records.append((operator.getitem, form_of(value), ((owner.place, 0, (where,)),)))
-    inside = primal(value)
-    if is_buffer(inside) and inside.base is not None and memory(inside) is memory(primal(x)):
-        relate(x, out, (operator.getitem, (index,), {}))
-    return out
-
-
-def lower_index(index: Any) -> Any:
-    """An index without duals: an index is discrete, so it is a constant."""
-    return tuple(_lower_part(part) for part in index) if isinstance(index, tuple) else _lower_part(index)
-
-
-def _lower_part(part: Any) -> Any:
-    if part is None or part is Ellipsis or isinstance(part, int | slice | np.generic):
-        return part
-    if isinstance(part, list | tuple):
-        return np.asarray([_lower_part(p) for p in part], dtype=None if part else int)
-    if part.__class__ is Dual:
-        part = primal(part)
-        if np.asarray(part).dtype.kind not in "iub":
-            raise ParadualTypeError(
-                f"a value that is being differentiated cannot be an index{user_line()}: an index is an "
-                "integer and carries no derivative. Write x[int(i)], or x[i.astype(int)]"
-            )
-    return np.array(part)  # a copy: the tape keeps it, and its owner may write to it
-
-
-# --- the general case -----------------------------------------------------------------------------
-
-
-def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = None) -> Any:
-    """Apply a function to arguments with duals in them, and record or push forward.
-
-    An operation belongs to the innermost differentiation among its operands; duals of outer ones
-    are constants to it, and the call on the values takes care of them in turn.
-
-    Parameters
-    ----------
-    f : callable
-        The function, which is the key of its rule.
-    args, kwargs : tuple, dict
-        Its arguments; duals may also stand in lists and tuples.
-    compute : callable, optional
-        What computes the value, where that is not ``f`` (Python's own operator).
-
-    Raises
-    ------
-    NotDifferentiableError
-        If the function, or this use of it, has no derivative rule.
-    LeakedDualError
-        If an operand belongs to a differentiation that is not in progress here.
-    """
-    rule = RULES.get(f)
-    if rule is None or rule.kind == "refused":
-        rule = registry.lookup(f, user_line())
-    if rule.kind == "constant":
-        return f(*_strip(args), **_strip(kwargs))
-    if rule.kind == "composed":
-        check_out(rule, bind(rule, args, kwargs))
-        assert rule.push is not None
-        return rule.push(*args, **kwargs)
-    if isinstance(f, np.ufunc):
-        args = tuple(stacked(a) if isinstance(a, list | tuple) else a for a in args)
-    for part in _flat((*args, *kwargs.values())):
-        if part.__class__ is not Dual and part.__class__ not in PLAIN:
-            check_plain(part)
-    bound = bind(rule, args, kwargs)
-    tape = innermost(bound.values())
-    if tape is None:  # only constants left, as in a nested call
-        return (compute or f)(*args, **kwargs)
-    if rule.variant is not None and unknown(rule, bound):
-        check_out(rule, bound)
-        return rule.variant(*args, **kwargs)
-    check_use(rule, bound)
-    given = args, kwargs
-    operands = list(duals_in(bound.values()))
-    plain = [v for v in _flat(bound.values()) if type(v) is np.ndarray]
-    shared = [d for d in operands if d.value.__class__ not in FLOATS and d.kin is not None and d.kin.written]
-    places: dict[str, Any] = {}  # {array parameter: place, or list of places; None if constant}
-    for name in rule.arrays:
-        if name in bound:
-            bound[name], places[name] = _lower(bound[name], tape)
-    args = tuple(bound.get(n, a) for n, a in zip(rule.names, args, strict=False)) + args[len(rule.names) :]
-    kwargs = {n: bound.get(n, v) for n, v in kwargs.items()}
-    out = (compute or f)(*args, **kwargs)
-    if out is NotImplemented or getattr(getattr(out, "dtype", None), "kind", "f") not in "fc":
-        return out  # cast to integers: a step, and so a constant
-    if tape.records is None:
-        result = _push(tape, rule, bound, places, out, args, kwargs)
-    else:
-        result = _record(tape, rule, bound, places, out, plain, shared)
-    owner = memory(primal(out))
-    if owner is not None:
-        for dual in operands:
-            if memory(primal(dual)) is owner:
-                relate(dual, result, _move(rule, given, dual))
-    if shared and tape.records is None and result.__class__ is Dual and result.kin is None:
-        theirs = [memory(primal(dual.place)) for dual in shared]
-        if any(memory(primal(result.place)) is their for their in theirs):
-            result.place = np.copy(result.place)  # a view of a tangent that may be written
-    return result
-
-
-def _move(rule: Rule, given: Any, dual: Dual) -> Move | None:
-    """How a view was derived from a dual, if its elements are the dual's own."""
-    args, kwargs = given
-    if rule.kind != "linear":  # the real part of a complex array, and the like
-        return None
-    if args and args[0] is dual:
-        return rule.function, args[1:], kwargs
-    name = rule.names[0]
-    if kwargs.get(name) is dual:
-        return rule.function, args, {n: v for n, v in kwargs.items() if n != name}
-    return None
-
-
-def _record(
-    tape: Tape, rule: Rule, bound: Any, places: Any, out: Any, plain: list[Any], shared: list[Any]
-) -> Any:
-    records = tape.records
-    assert records is not None
-    edges: tuple[Any, ...]
-    if rule.joint:
-        operands = tuple(places.get(n) for n in rule.arrays)
-        needed = tuple(place is not None for place in operands)
-        edges = ((operands, 0, _held(tape, kept(rule.keeps[0], bound, out, needed), plain, shared)),)
-    else:
-        found = []
-        for k, name in enumerate(rule.arrays):
-            place = places.get(name)
-            if place is not None:
-                active = tuple(p is not None for p in place) if isinstance(place, tuple) else None
-                found.append((place, k, _held(tape, kept(rule.keeps[k], bound, out, active), plain, shared)))
-        edges = tuple(found)
-    tape.masks = tape.masks or rule.masks
-    if not isinstance(out, tuple):
-        records.append((rule.function, form_of(out), edges))
-        return Dual(out, tape.home, len(records) - 1)
-    return _rebuild(out, record_step(tape, rule.function, list(out), edges))
-
-
-def record_step(tape: Tape, f: Any, results: list[Any], edges: tuple[Any, ...]) -> list[Any]:
-    """Record a function of several results: one record, and each result an `item` of it.
-
-    Results that are not of floating-point type stay plain.
-    """
-    records = tape.records
-    assert records is not None
-    index = len(records)
-    records.append((f, tuple(form_of(part) if is_inexact(part) else None for part in results), edges))
-    parts: list[Any] = []
-    for k, part in enumerate(results):
-        if is_inexact(part):
-            parts.append(Dual(part, tape.home, len(records)))
-            records.append((item, form_of(part), ((index, 0, (k,)),)))
-        else:
-            parts.append(part)
-    return parts
-
-
 def is_inexact(value: Any) -> bool:
     """Whether a value is of a floating-point type, so that it can carry a derivative."""
     dtype = getattr(value, "dtype", None)
     return dtype.kind in "fc" if dtype is not None else isinstance(value, float | complex)
-
-
-def _rebuild(out: Any, parts: list[Any]) -> Any:
-    return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
-
-
-def _push(tape: Tape, rule: Rule, bound: Any, places: Any, out: Any, args: Any, kwargs: Any) -> Any:
-    f = rule.function
-
-    def again(replaced: dict[str, Any]) -> Any:
-        new_args = [replaced.get(n, a) for n, a in zip(rule.names, args, strict=False)]
-        return f(*new_args, *args[len(rule.names) :], **{n: replaced.get(n, v) for n, v in kwargs.items()})
-
-    with np.errstate(all="ignore"):  # the primal has warned already, where there is cause
-        t = modes.push(rule, bound, places, out, again)
-    if not isinstance(out, tuple):
-        return Dual(out, tape.home, modes.fit_tangent(t, out))
-    parts = [
-        Dual(part, tape.home, modes.fit_tangent(dt, part)) if is_inexact(part) else part
-        for part, dt in zip(out, t, strict=True)
-    ]
-    return _rebuild(out, parts)
 
 
 def duals_in(values: Any) -> Iterator[Dual]:
@@ -443,14 +100,6 @@ def duals_in(values: Any) -> Iterator[Dual]:
             yield from duals_in(value)
         elif isinstance(value, dict):
             yield from duals_in(value.values())
-
-
-def _flat(values: Any) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, list | tuple):
-            yield from _flat(value)
-        else:
-            yield value
 
 
 def innermost(values: Any) -> Tape | None:
@@ -476,7 +125,7 @@ def position(dual: Dual, tapes: tuple[Tape, ...]) -> int:
     )
 
 
-def _lower(value: Any, tape: Tape) -> tuple[Any, Any]:
+def lower(value: Any, tape: Tape) -> tuple[Any, Any]:
     """A value as this tape's operation sees it, and its place (None for a constant)."""
     if value.__class__ is Dual:
         if value.home[0] != tape.home[0]:
@@ -485,7 +134,7 @@ def _lower(value: Any, tape: Tape) -> tuple[Any, Any]:
             return value.value, value.place
         return value.value, import_dual(value, tape)
     if isinstance(value, list | tuple):
-        lowered = [_lower(part, tape) for part in value]
+        lowered = [lower(part, tape) for part in value]
         places = tuple(place for _, place in lowered)
         active = any(place is not None for place in places)
         return [part for part, _ in lowered], places if active else None
@@ -497,11 +146,21 @@ def import_dual(dual: Dual, tape: Tape) -> int:
     return add_leaf(tape, (dual.home[1], dual.place), form_of(dual.value))
 
 
-def _strip(value: Any) -> Any:
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return tuple(_strip(part) for part in value)
-    if isinstance(value, list):
-        return [_strip(part) for part in value]
-    if isinstance(value, dict):
-        return {name: _strip(part) for name, part in value.items()}
-    return primal(value)
+def lower_index(index: Any) -> Any:
+    """An index without duals: an index is discrete, so it is a constant."""
+    return tuple(_lower_part(part) for part in index) if isinstance(index, tuple) else _lower_part(index)
+
+
+def _lower_part(part: Any) -> Any:
+    if part is None or part is Ellipsis or isinstance(part, int | slice | np.generic):
+        return part
+    if isinstance(part, list | tuple):
+        return np.asarray([_lower_part(p) for p in part], dtype=None if part else int)
+    if part.__class__ is Dual:
+        part = primal(part)
+        if np.asarray(part).dtype.kind not in "iub":
+            raise ParadualTypeError(
+                f"a value that is being differentiated cannot be an index{user_line()}: an index is an "
+                "integer and carries no derivative. Write x[int(i)], or x[i.astype(int)]"
+            )
+    return np.array(part)  # a copy: the tape keeps it, and its owner may write to it

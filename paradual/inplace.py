@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import Region, follow, form_of, gain, is_buffer, item, put, scatter_add, shape_of, zeros
-from paradual.dual import Dual, _lower, import_dual, innermost, lower_index, position, primal
+from paradual.dual import Dual, import_dual, innermost, lower, lower_index, position, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, ParadualValueError, user_line
 from paradual.kin import Kin, root_of, stale
 from paradual.rules.creation import stacked
@@ -56,7 +56,7 @@ def write(x: Dual, index: Any, value: Any, how: Any) -> None:
         _enter(root, inner)  # what is written belongs to an inner differentiation, and so does the array now
     tape = ACTIVE.get()[position(root, ACTIVE.get())]
     _check_task(root, tape)
-    lowered, place = _lower(value, tape)
+    lowered, place = lower(value, tape)
     last = _last(shape_of(root), moves, index) if how is put and _may_repeat(index) else None
     _seize(root)
     if lowered.__class__ is Dual and root.value.__class__ is not Dual:

@@ -12,18 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from paradual.apply import FLOATS, NUMBERS, binary, call, getitem, scalar, unary
 from paradual.arrays import cast, shape_of
-from paradual.dual import (
-    FLOATS,
-    NUMBERS,
-    Dual,
-    binary,
-    call,
-    getitem,
-    primal,
-    scalar,
-    unary,
-)
+from paradual.dual import Dual, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, user_line
 from paradual.inplace import CREATE, Flat, assign, constant_like, setitem
 from paradual.tape import ACTIVE
@@ -96,9 +87,9 @@ class Operators(Dual):
             elif records is None:
                 b = other.value if other.__class__ is Dual else other
                 if b.__class__ in NUMBERS:
-                    out = scalar(a + b, self, 1.0, other, 1.0)
-                    if out is not None:
-                        return out
+                    pushed = scalar(a + b, self, 1.0, other, 1.0)
+                    if pushed is not None:
+                        return pushed
         return binary(np.add, self, other, operator.add)
 
     def __sub__(self, other: Any) -> Any:
@@ -126,9 +117,9 @@ class Operators(Dual):
             elif records is None:
                 b = other.value if other.__class__ is Dual else other
                 if b.__class__ in NUMBERS:
-                    out = scalar(a - b, self, 1.0, other, -1.0)
-                    if out is not None:
-                        return out
+                    pushed = scalar(a - b, self, 1.0, other, -1.0)
+                    if pushed is not None:
+                        return pushed
         return binary(np.subtract, self, other, operator.sub)
 
     def __mul__(self, other: Any) -> Any:
@@ -156,9 +147,9 @@ class Operators(Dual):
             elif records is None:
                 b = other.value if other.__class__ is Dual else other
                 if b.__class__ in NUMBERS:
-                    out = scalar(a * b, self, b, other, a)
-                    if out is not None:
-                        return out
+                    pushed = scalar(a * b, self, b, other, a)
+                    if pushed is not None:
+                        return pushed
         return binary(np.multiply, self, other, operator.mul)
 
     def __truediv__(self, other: Any) -> Any:
@@ -422,6 +413,8 @@ class Operators(Dual):
         self, dtype: Any, order: Any = "K", casting: Any = "unsafe", subok: bool = True, copy: bool = True
     ) -> Any:
         dtype = np.dtype(dtype)
+        if dtype.kind == "O":
+            raise ParadualTypeError(_CAST.format("object", user_line()))
         if dtype.kind not in "fc":
             return primal(self).astype(dtype, order, casting, subok, copy)
         if casting != "unsafe":

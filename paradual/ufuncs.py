@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from paradual.apply import call
 from paradual.arrays import shape_of
-from paradual.dual import Dual, call, primal
+from paradual.dual import Dual, primal
 from paradual.errors import NotDifferentiableError, user_line
 from paradual.inplace import assign, constant_like, setitem, ufunc_at
 from paradual.rules.creation import stacked

@@ -248,7 +248,7 @@ def _polyfit(
 
 composed(np.polyfit, _polyfit)
 
-# --- two variables (the functions of numpy.polynomial that can be overridden) ---------------------------------------
+# --- two variables: the functions of numpy.polynomial that can be overridden ---
 
 
 def _horner(coefficients: Any, t: Any) -> Any:

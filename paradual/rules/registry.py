@@ -128,6 +128,11 @@ def _check_names(f: Function, names: tuple[str, ...]) -> None:
     if isinstance(f, np.ufunc):
         if len(names) != f.nin:
             raise ParadualValueError(f"{name_of(f)} takes {f.nin} arrays, but {len(names)} names were given")
+        if f.types and all("O" in types for types in f.types):
+            raise ParadualValueError(
+                f"{name_of(f)} returns arrays of objects (np.frompyfunc?), which carry no derivative: "
+                "write the step as a function of arrays with paradual.custom_vjp"
+            )
         return
     if (getattr(f, "__module__", None) or "").startswith("numpy"):
         return  # its parameters differ between versions
