@@ -249,7 +249,7 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     if kind not in "fc":
         if kind == "O":
             raise NotDifferentiableError(
-                f"{registry.name_of(f)}{user_line()} returned an array of objects, which carries no derivative: "
+                f"{registry.name_of(f)}{user_line()} returned an array of objects, which has no derivative: "
                 "leave dtype=object out, or write the step with other functions"
             )
         return out  # cast to integers: a step, and so a constant

@@ -132,6 +132,30 @@ def test_single_precision_stays_single(case):
     assert_near(cotangents, double(w), 2e-4)
 
 
+def in_precision(x, dtype):
+    if not isinstance(x, np.ndarray | np.generic):
+        return x
+    return np.asarray(x).astype(np.result_type(dtype, 1j) if x.dtype.kind == "c" else dtype)
+
+
+@all_cases
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble], ids=["half", "long"])
+@pytest.mark.filterwarnings("ignore")  # in half precision much overflows
+def test_half_and_long_precision(case, dtype):
+    args = tuple(in_precision(arg, dtype) for arg in case.args)
+    try:
+        plain = case.fn(*args)
+        out, pullback = pdl.vjp(case.fn, *args)
+        cotangents = pullback(like(out))
+    except TypeError as error:  # LAPACK, the FFT, histograms have no such precision
+        assert any(word in str(error) for word in ("float", "double", "precision", "type", "cast")), error
+        return
+    for a, b in zip(leaves(out), leaves(plain), strict=True):
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+    for g, arg in zip(cotangents, args, strict=True):
+        assert np.asarray(g).dtype == np.asarray(arg).dtype
+
+
 def strided(x):
     """The same numbers, not contiguous and read-only."""
     if not isinstance(x, np.ndarray) or x.ndim == 0:
@@ -284,6 +308,24 @@ KINKS = {  # {id: (function, point, gradient of the sum of its result)}
     "logaddexp-both-minus-infinity": (lambda x: np.logaddexp(x, -np.inf), ZERO - np.inf, ZERO + 0.5),
     "logaddexp2-both-infinity": (lambda x: np.logaddexp2(x, np.inf), ZERO + np.inf, ZERO + 0.5),
     "heaviside": (lambda x: np.heaviside(x, 0.5), ZERO, ZERO),
+    "median-ties": (np.median, np.array([1.0, 2.0, 2.0, 5.0]), np.array([0, 0.5, 0.5, 0])),
+    "nanmax-ties": (np.nanmax, np.array([2.0, np.nan, 2.0]), np.array([0.5, 0, 0.5])),
+    "nanmin-all-ties": (np.nanmin, ZERO, ZERO + 1 / 3),
+    "nansum-nan": (np.nansum, np.array([1.0, np.nan]), np.array([1.0, 0.0])),
+    "nanstd-of-equals": (np.nanstd, ZERO + 2, ZERO),
+    "sort-ties": (lambda x: np.sort(x) * np.array([1.0, 1, 3]), np.array([2.0, 1, 2]), np.array([1.0, 1, 3])),
+    "interp-outside": (lambda x: np.interp(x, [0.0, 1], [0.0, 2]), np.array([-1.0, 2]), np.zeros(2)),
+    "floor": (lambda x: x - np.floor(x), ZERO, ZERO + 1),
+    "mod": (lambda x: x % 1.0, ZERO, ZERO + 1),
+    "copysign": (lambda x: np.copysign(x, 1.0), ZERO, ZERO + 1),
+    "unique-ties": (lambda x: np.unique(x), np.array([2.0, 1.0, 2.0]), np.array([1.0, 1, 0])),
+    "norm-2-matrix": (lambda x: np.linalg.norm(x, 2), np.diag([3.0, 1.0]), np.diag([1.0, 0.0])),
+    "nuclear-norm": (lambda x: np.linalg.norm(x, "nuc"), np.zeros((2, 2)), np.zeros((2, 2))),
+    "eigvalsh-of-equals": (np.linalg.eigvalsh, np.eye(2), np.eye(2)),
+    "det-singular": (np.linalg.det, np.array([[1.0, 2], [2, 4]]), np.array([[4.0, -2], [-2, 1]])),
+    "det-zero": (np.linalg.det, np.zeros((2, 2)), np.zeros((2, 2))),
+    "average": (lambda x: np.average(x, weights=[0.0, 1, 1]), ZERO, np.array([0, 0.5, 0.5])),
+    "cumprod-zero": (np.cumprod, np.array([2.0, 0.0, 3.0]), np.array([1.0, 8.0, 0.0])),
     "where-sqrt": (lambda x: np.where(x > 0, np.sqrt(x), 0.0), np.array([0.0, 4.0]), np.array([0, 0.25])),
     "where-log": (lambda x: np.where(x > 0, np.log(x), x), np.array([0.0, 4.0]), np.array([1, 0.25])),
     "where-divide": (lambda x: np.where(x != 0, 1 / x, 2 * x), np.array([0.0, 2.0]), np.array([2, -0.25])),

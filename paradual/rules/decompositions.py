@@ -383,11 +383,18 @@ general(singular, _svd_pull, _svd_push)
 _SVD = type(np.linalg.svd(np.eye(1)))
 
 
+def _values(a: Any) -> Any:
+    """The singular values by themselves; those that are zero have slope 0 in both modes, as `abs` has."""
+    s = singular(a)[1]
+    zero = bare(s) <= roundoff(s, max(a.shape[-2:])) * largest(s, 1)
+    return np.where(zero, bare(s), s) if np.any(zero) else s
+
+
 def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
     two_dimensional(a)
     if not hermitian:
         if not compute_uv:
-            return singular(a)[1]
+            return _values(a)
         m, n = a.shape[-2:]
         u, s, vh, used = singular(a, bool(full_matrices) and m != n)
         return _SVD(mark(u, used), s, mark(vh, used))
@@ -402,7 +409,7 @@ def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian:
 
 composed(np.linalg.svd, _svd)
 if hasattr(np.linalg, "svdvals"):
-    composed(np.linalg.svdvals, lambda x, /: singular(x)[1])
+    composed(np.linalg.svdvals, lambda x, /: _values(x))
 constant(np.linalg.matrix_rank)
 
 # --- QR: for C = Q^H dA R^-1, Q^H dQ is antisymmetric and dR R^-1 upper triangular with a real diagonal

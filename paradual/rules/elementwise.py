@@ -17,6 +17,7 @@ import numpy as np
 
 from paradual.arrays import is_complex
 from paradual.errors import NotDifferentiableError
+from paradual.rules.reductions import plain
 from paradual.rules.registry import composed, elementwise, general, linear
 
 # --- arithmetic -----------------------------------------------------------------------------------
@@ -149,6 +150,18 @@ def _direction(x: Any) -> Any:
 
 elementwise(np.absolute, lambda x: _direction(x))
 elementwise(np.fabs, lambda x: np.sign(x))
+
+
+def _sign(x: Any) -> Any:
+    sign = np.sign(plain(x))
+    if not is_complex(x):
+        return sign
+    size = np.abs(x)
+    regular = np.isfinite(size) & (size > 0)
+    return np.where(regular, x / np.where(regular, size, 1), sign)  # z/|z| moves along the unit circle
+
+
+composed(np.sign, _sign)
 
 
 def _wins(wins: Any, ties: Any) -> Any:

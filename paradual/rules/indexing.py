@@ -44,11 +44,23 @@ linear(
 )
 
 
+def _first(conditions: list[Any], choices: list[Any], otherwise: Any) -> Any:
+    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
+        otherwise = np.where(condition, choice, otherwise)
+    return otherwise
+
+
 def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
-    out = default
-    for condition, choice in zip(reversed(list(condlist)), reversed(list(choicelist)), strict=True):
-        out = np.where(condition, choice, out)
-    return out
+    conditions, choices = list(condlist), list(choicelist)
+    if len(conditions) != len(choices):
+        raise ValueError("list of cases must be same length as list of conditions")
+    if not conditions:
+        raise ValueError("select with an empty condition list is not possible")
+    for k, condition in enumerate(conditions):
+        dtype = condition.dtype if hasattr(condition, "dtype") else np.asarray(condition).dtype
+        if dtype != bool:
+            raise TypeError(f"invalid entry {k} in condlist: should be boolean ndarray")
+    return _first(conditions, choices, default)
 
 
 composed(np.select, _select)
@@ -58,14 +70,9 @@ def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "
     if axis is None:
         a, axis = np.ravel(a), 0
     a = np.reshape(a, (1,)) if a.ndim == 0 else a
-    n = a.shape[axis]
-    indices = np.asarray(indices)
-    indices = indices if indices.size else indices.astype(int)  # an empty list has another dtype
-    if mode == "wrap":
-        indices = indices % n
-    elif mode == "clip":
-        indices = np.clip(indices, 0, n - 1)
-    return a[(slice(None),) * (axis % a.ndim) + (indices,)]
+    # NumPy itself reads the indices and the mode
+    numbers = np.take(np.arange(a.shape[axis]), indices, mode=mode)
+    return a[(slice(None),) * (axis % a.ndim) + (numbers,)]
 
 
 composed(np.take, _take)
@@ -73,6 +80,8 @@ composed(np.take, _take)
 
 def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
     if axis is None:
+        if np.ndim(indices) != 1:
+            raise ValueError("when axis=None, `indices` must have a single dimension.")
         return np.ravel(arr)[indices]
     return arr[along(arr, indices, axis)]
 
@@ -94,6 +103,7 @@ composed(np.take_along_axis, _take_along_axis)
 
 
 def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    np.sort(np.empty(0), kind=kind, order=order, stable=stable)  # raises what NumPy raises
     if axis is None:
         a, axis = np.ravel(a), 0
     return _take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis)
@@ -109,9 +119,22 @@ def _partition(a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", orde
 
 
 composed(np.partition, _partition)
-composed(np.compress, lambda condition, a, axis=None, out=None: _take(a, np.flatnonzero(condition), axis))
+
+
+def _compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
+    if np.ndim(condition) != 1:
+        raise ValueError("condition must be a 1-d array")
+    return _take(a, np.flatnonzero(condition), axis)
+
+
+composed(np.compress, _compress)
 composed(np.extract, lambda condition, arr: np.ravel(arr)[np.flatnonzero(condition)])
-composed(
-    np.choose,
-    lambda a, choices, out=None, mode="raise": _select([a == k for k in range(len(choices))], choices),
-)
+
+
+def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
+    choices = list(choices)
+    which = np.choose(np.asarray(a), np.arange(len(choices)), mode=mode)  # NumPy itself reads a and the mode
+    return _first([which == k for k in range(len(choices))], choices, choices[-1])
+
+
+composed(np.choose, _choose)

@@ -77,14 +77,29 @@ composed(np.vdot, lambda a, b: np.matmul(_conjugate(np.ravel(a)), np.ravel(b)))
 
 
 def _vecdot(x1: Any, x2: Any, axis: int = -1) -> Any:
-    return np.sum(_conjugate(x1) * x2, axis=axis)
+    x1, x2 = (np.moveaxis(x, axis, -1) for x in (x1, x2))  # in each operand: they may differ in dimension
+    if x1.shape[-1] != x2.shape[-1]:
+        raise ValueError(f"vecdot: vectors of lengths {x1.shape[-1]} and {x2.shape[-1]}")
+    return np.sum(_conjugate(x1) * x2, axis=-1)
+
+
+def _matvec(x1: Any, x2: Any) -> Any:
+    if len(shape_of(x1)) < 2 or not shape_of(x2):
+        raise ValueError(f"matvec: a matrix of shape {shape_of(x1)} and a vector of shape {shape_of(x2)}")
+    return np.matmul(x1, np.expand_dims(x2, -1))[..., 0]
+
+
+def _vecmat(x1: Any, x2: Any) -> Any:
+    if len(shape_of(x2)) < 2 or not shape_of(x1):
+        raise ValueError(f"vecmat: a vector of shape {shape_of(x1)} and a matrix of shape {shape_of(x2)}")
+    return np.matmul(np.expand_dims(_conjugate(x1), -2), x2)[..., 0, :]
 
 
 if hasattr(np, "vecdot"):
     composed(np.vecdot, _vecdot)
 if hasattr(np, "matvec"):
-    composed(np.matvec, lambda x1, x2: np.matmul(x1, np.expand_dims(x2, -1))[..., 0])
-    composed(np.vecmat, lambda x1, x2: np.matmul(np.expand_dims(_conjugate(x1), -2), x2)[..., 0, :])
+    composed(np.matvec, _matvec)
+    composed(np.vecmat, _vecmat)
 
 
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
@@ -94,7 +109,8 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     else:
         over_a = [axes[0]] if np.ndim(axes[0]) == 0 else list(axes[0])
         over_b = [axes[1]] if np.ndim(axes[1]) == 0 else list(axes[1])
-    over_a, over_b = [k % len(sa) for k in over_a], [k % len(sb) for k in over_b]
+    # an index out of range is an IndexError
+    over_a, over_b = [range(len(sa))[k] for k in over_a], [range(len(sb))[k] for k in over_b]
     if [sa[k] for k in over_a] != [sb[k] for k in over_b]:
         raise ValueError("shape-mismatch for sum")
     left = [k for k in range(len(sa)) if k not in over_a]
@@ -124,6 +140,8 @@ def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, ax
     if axis is not None:
         axisa = axisb = axisc = axis
     a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
+    if not {a.shape[-1], b.shape[-1]} <= {2, 3}:
+        raise ValueError("incompatible dimensions for cross product (dimension must be 2 or 3)")
     a0, a1, b0, b1 = a[..., 0], a[..., 1], b[..., 0], b[..., 1]
     if a.shape[-1] == 2 and b.shape[-1] == 2:
         return a0 * b1 - a1 * b0
@@ -214,6 +232,8 @@ def explicit_subscripts(*args: Any) -> tuple[str, list[Any]]:
             n = len(shape_of(operands[k])) - len(term.replace("...", ""))
             terms[k] = term.replace("...", dots[len(dots) - n :])
     if arrow:
+        if dots and "..." not in right:
+            raise ParadualValueError(f"einsum {subscripts!r}: the result has no place for '...'")
         result = right.replace("...", dots)
     else:
         joined = "".join(terms)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from paradual.arrays import cast, dispatch, is_complex, shape_of
 from paradual.rules.registry import composed, constant, elementwise, general, linear, variant
@@ -154,6 +154,7 @@ def _cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> An
     a = in_dtype(a, dtype)
     if axis is None or (a.ndim == 0 and axis in (0, -1)):
         a, axis = np.ravel(a), 0
+    axis = normalize_axis_index(axis, a.ndim)
     a = np.moveaxis(a, axis, 0)
     if a.shape[0] == 0:
         return np.moveaxis(a, 0, axis)
@@ -192,6 +193,8 @@ if hasattr(np, "cumulative_sum"):
 
 def select(a: Any, where: Any, other: Any) -> Any:
     """An array with another number in the entries that ``where`` leaves out."""
+    if getattr(where, "dtype", bool) != bool:
+        raise TypeError(f"Cannot cast array data from {where.dtype!r} to dtype('bool') by the rule 'safe'")
     if not is_given(where) or where is True:
         return a
     return np.where(np.broadcast_to(where, shape_of(a)), a, other)
@@ -405,6 +408,7 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
         raise ValueError(f"order must be non-negative but got {n!r}")
     if a.ndim == 0:
         raise ValueError("diff requires input that is at least one dimensional")
+    axis = normalize_axis_index(axis, a.ndim)
     parts = []
     for extra, before in ((prepend, True), (append, False)):
         if extra is not None and extra is not np._NoValue:
@@ -415,7 +419,7 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
             parts.append((extra, before))
     for extra, before in parts:
         a = np.concatenate([extra, a] if before else [a, extra], axis=axis)
-    lead = (slice(None),) * (axis % a.ndim)
+    lead = (slice(None),) * axis
     for _ in range(n):
         a = a[(*lead, slice(1, None))] - a[(*lead, slice(None, -1))]
     return a

@@ -6,6 +6,7 @@ A transpose that does not use a parameter still names it, so that calls may pass
 from __future__ import annotations
 
 import math
+import operator
 from itertools import pairwise
 from typing import Any
 
@@ -253,7 +254,7 @@ composed(np.repeat, _repeat)
 
 
 def _tile(A: Any, reps: Any) -> Any:
-    reps = tuple(reps) if np.ndim(reps) else (int(reps),)
+    reps = tuple(reps) if np.ndim(reps) else (operator.index(reps),)
     ndim = max(len(reps), len(shape_of(A)))
     reps = (1,) * (ndim - len(reps)) + reps
     shape = (1,) * (ndim - len(shape_of(A))) + shape_of(A)

@@ -1,0 +1,161 @@
+"""Calls that once gave a wrong value or derivative, or did not fail where NumPy does."""
+
+import numpy as np
+import pytest
+
+import paradual as pdl
+from paradual.testing import check_grads
+
+RNG = np.random.default_rng(7)
+
+
+def normal(*shape):
+    return np.asarray(RNG.standard_normal(shape))
+
+
+def point(*shape):
+    return normal(*shape) + 1j * normal(*shape)
+
+
+# --- the sign of complex numbers moves along the unit circle ------------------------------------------------
+
+
+@pytest.mark.parametrize("z", [0.6 + 0.3j, np.complex128(-1 + 2j), point(2, 3)])
+def test_sign_of_complex_numbers(z):
+    check_grads(np.sign, (z,))
+
+
+def test_sign_has_the_values_of_numpy():
+    z = np.array([0j, 3 + 4j, -2.0, complex(np.inf, 1), complex(0, -np.inf), complex(np.nan, 1)])
+    out, tangent = pdl.jvp(np.sign, (z,), (np.ones_like(z),))
+    np.testing.assert_allclose(out, np.sign(z), rtol=1e-15)
+    assert tangent[0] == 0
+
+
+def test_sign_of_real_numbers_is_constant():
+    x = np.array([-2.0, 0.0, 3.0])
+    np.testing.assert_array_equal(pdl.grad(lambda x: np.sum(np.sign(x) * x))(x), np.sign(x))
+    z = point(3)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(pdl.grad(lambda z: np.sum(np.sign(z.real)))(z), np.zeros(3))
+
+
+# --- choosing -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a", "mode"),
+    [([0, 1, 1], "raise"), ([-1, 5, 2], "wrap"), ([-1, 5, 1], "clip"), ([True, False, True], "raise")],
+)
+def test_choose(a, mode):
+    check_grads(lambda x, y: np.choose(a, [x, y], mode=mode), (normal(3), normal(3)))
+    check_grads(lambda x: np.choose(np.array(a), x, mode=mode), (normal(2, 3),))
+    x = np.ones(3, np.float32)
+    assert pdl.vjp(lambda x: np.choose(a, [x, 2.5], mode=mode), x)[0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("a", "mode", "error"),
+    [
+        ([0, 2, 1], "raise", ValueError),
+        ([0, -1, 1], "raise", ValueError),
+        ([0, 1, 1], "around", ValueError),
+        ([0.0, 1.0, 1.0], "raise", TypeError),
+    ],
+)
+def test_choose_refuses(a, mode, error):
+    with pytest.raises(error):
+        np.choose(a, [np.ones(3), np.ones(3)], mode=mode)
+    with pytest.raises(error):
+        pdl.grad(lambda x: np.sum(np.choose(a, [x, x], mode=mode)))(np.ones(3))
+
+
+def test_select():
+    true = np.array([True, False, True])
+    check_grads(lambda x, y: np.select([true, [True, True, False]], [x, y], y), (normal(3), normal(3)))
+    check_grads(lambda x: np.select(np.array([true, ~true]), x), (normal(2, 3),))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "choices", "error"),
+    [
+        ([np.array([1, 0, 1])], 1, TypeError),
+        ([[0.5, 0.0, 1.0]], 1, TypeError),
+        ([], 0, ValueError),
+        ([np.array([True, False, True])], 2, ValueError),
+    ],
+)
+def test_select_refuses(conditions, choices, error):
+    x = np.ones(3)
+    with pytest.raises(error):
+        np.select(conditions, [x] * choices)
+    with pytest.raises(error):
+        pdl.grad(lambda x: np.sum(np.select(conditions, [x] * choices) + x))(x)
+
+
+@pytest.mark.parametrize("indices", [[True, False], [0.5, 1.5], [], np.int8(2), [[-1, 2], [0, 1]]])
+def test_take_reads_indices_as_numpy_does(indices):
+    x = normal(3, 4)
+    for axis in (None, 0, -1):
+        out, pullback = pdl.vjp(lambda x, k=axis: np.take(x, indices, axis=k), x)
+        expected = np.take(x, indices, axis=axis)
+        np.testing.assert_array_equal(out, expected)
+        assert pullback(np.ones_like(expected))[0].sum() == expected.size
+
+
+# --- the axes of products -----------------------------------------------------------------------------------
+
+
+def test_vecdot_takes_its_axis_in_each_operand():
+    check_grads(lambda x, y: np.vecdot(x, y, axis=0), (point(3, 3), point(3)))
+    check_grads(lambda x, y: np.vecdot(x, y, axis=0), (normal(3, 2), normal(3)))
+
+
+def test_axes_of_tensordot_do_not_wrap_around():
+    check_grads(lambda x, y: np.tensordot(x, y, axes=((-1,), (0,))), (normal(3, 3), normal(3, 3)))
+
+
+# --- what NumPy refuses -------------------------------------------------------------------------------------
+
+REFUSED = {
+    "vecdot of numbers": (lambda x: np.vecdot(x[0, 0], x[0, 0]), ValueError),
+    "vecdot of other lengths": (lambda x: np.vecdot(x[0], x[0, :1]), ValueError),
+    "vecdot along no axis": (lambda x: np.vecdot(x, x, axis=2), ValueError),
+    "matvec of vectors": (lambda x: np.matvec(x[0], x[0]), ValueError),
+    "matvec with a number": (lambda x: np.matvec(x, x[0, 0]), ValueError),
+    "vecmat of vectors": (lambda x: np.vecmat(x[0], x[0]), ValueError),
+    "cross of 4": (lambda x: np.cross(x, x), ValueError),
+    "cross of 3 and 4": (lambda x: np.cross(x[:, :3], x), ValueError),
+    "cross of 1": (lambda x: np.cross(x[:, :1], x[:, :1]), ValueError),
+    "tensordot along no axis": (lambda x: np.tensordot(x, x, axes=((0,), (5,))), IndexError),
+    "tensordot over more axes": (lambda x: np.tensordot(x[0], x[0], axes=2), IndexError),
+    "einsum without ...": (lambda x: np.einsum("i...->i", x), ValueError),
+    "diff along no axis": (lambda x: np.diff(x, axis=2), np.exceptions.AxisError),
+    "diff before the first axis": (lambda x: np.diff(x, axis=-3), np.exceptions.AxisError),
+    "cumprod along a tuple": (lambda x: np.cumprod(x, axis=(1,)), TypeError),
+    "sum where integers": (lambda x: np.sum(x, where=np.ones(4, int)), TypeError),
+    "std where integers": (lambda x: np.std(x, where=np.ones(4, int)), TypeError),
+    "tile by a float": (lambda x: np.tile(x, 1.5), TypeError),
+    "take in no mode": (lambda x: np.take(x, [0], mode="around"), ValueError),
+    "take out of range": (lambda x: np.take(x, [4], axis=1), IndexError),
+    "take of nothing": (lambda x: np.take(x[:0], [0], axis=0, mode="clip"), IndexError),
+    "take_along_axis of a matrix": (lambda x: np.take_along_axis(x, np.eye(2, dtype=int), None), ValueError),
+    "compress by a matrix": (lambda x: np.compress([[True]], x), ValueError),
+    "sort of no kind": (lambda x: np.sort(x, kind="bogo"), ValueError),
+    "sort by a field": (lambda x: np.sort(x, order="a"), ValueError),
+    "sort told twice": (lambda x: np.sort(x, kind="stable", stable=True), ValueError),
+}
+if not hasattr(np, "vecdot"):
+    REFUSED = {label: call for label, call in REFUSED.items() if not label.startswith("vecdot")}
+if not hasattr(np, "matvec"):
+    REFUSED = {label: call for label, call in REFUSED.items() if not label.startswith(("matvec", "vecmat"))}
+
+
+@pytest.mark.parametrize("label", REFUSED)
+def test_refused_as_by_numpy(label):
+    call, error = REFUSED[label]
+    x = normal(2, 4)
+    with pytest.raises(error):
+        call(x)
+    with pytest.raises(error):
+        pdl.vjp(call, x)
