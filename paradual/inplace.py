@@ -10,7 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import Region, follow, form_of, gain, is_buffer, item, put, scatter_add, shape_of, zeros
+from paradual.arrays import (
+    Region,
+    follow,
+    form_of,
+    gain,
+    is_buffer,
+    item,
+    put,
+    scatter_add,
+    shape_of,
+    within,
+    zeros,
+)
 from paradual.dual import Dual, import_dual, innermost, lower, lower_index, position, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, ParadualValueError, user_line
 from paradual.kin import Kin, root_of, stale
@@ -69,7 +81,7 @@ def write(x: Dual, index: Any, value: Any, how: Any) -> None:
             t = 0.0 if place is None else place
             if t.__class__ is Dual and root.place.__class__ is not Dual:
                 root.place = Dual(root.place, *_nothing(innermost([t]), root.place))
-            _store(follow(root.place, moves), index, t, how)
+            _store(*within(root.place, Region(moves, index)), t, how)
     else:
         base = root.place if root.home is tape.home else import_dual(root, tape)
         edges: Any = ((base, 0, (where,) if how is put else ()),)
@@ -95,7 +107,7 @@ def assign(target: Any, result: Any) -> Any:
         )
     if not np.can_cast(result.dtype, target.dtype, "same_kind"):
         raise ParadualTypeError(f"cannot write a result of {result.dtype} into {target.dtype}")
-    if target.via is not None:
+    if target.via is not None or not _may_become(result, target):
         write(target, ..., result, put)
         return target
     tape = ACTIVE.get()[position(target, ACTIVE.get())]
@@ -182,19 +194,33 @@ class Flat:
         return int(np.prod(shape_of(self._array), dtype=int))
 
     def __getitem__(self, index: Any) -> Any:
-        flat: Any = np.ravel(self._array)
-        return flat[index]
+        return self._array[self._where(index)]  # a copy, as NumPy's
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        shape = shape_of(self._array)
+        at = self._where(index)
         if not isinstance(index, int | np.integer):
-            index = np.arange(len(self))[lower_index(index)]
+            size = np.broadcast(*at).size if at else 1
             value = np.ravel(as_array(value))
-            value = value[np.arange(index.size) % max(value.size, 1)]  # shorter ones are repeated
-        setitem(self._array, np.unravel_index(index, shape), value)
+            value = value[np.arange(size) % max(value.size, 1)]  # shorter ones are repeated
+        setitem(self._array, at, value)
 
     def __iter__(self) -> Any:
-        return iter(np.ravel(self._array))
+        return (self[k] for k in range(len(self)))
+
+    def copy(self) -> Any:
+        """The elements, as an array."""
+        return self._array.flatten()
+
+    def _where(self, index: Any) -> Any:
+        """The index into the array."""
+        n = len(self)
+        if isinstance(index, int | np.integer):
+            if not -n <= index < n:
+                raise IndexError(f"index {index} is out of bounds for size {n}")
+            numbers: Any = int(index) % n
+        else:
+            numbers = np.arange(n)[lower_index(index)]
+        return np.unravel_index(numbers, shape_of(self._array))
 
 
 # --- the pieces -------------------------------------------------------------------------------------------
@@ -221,9 +247,16 @@ def _seize(root: Dual) -> None:
     value = root.value
     root.value = value.__copy__() if value.__class__ is Dual else value.copy(order="K")
     if not isinstance(root.place, int):  # its tangent
-        root.place = root.place.__copy__() if root.place.__class__ is Dual else np.array(root.place)
+        root.place = root.place.__copy__() if root.place.__class__ is Dual else _laid_out(root.place, value)
     kin.written, kin.lent = True, False
     _forget(root, True)
+
+
+def _laid_out(t: Any, value: Any) -> Any:
+    """A copy of a tangent with its value's layout in memory, so that what is a view of one is of both."""
+    new = np.empty_like(primal(value), dtype=t.dtype)
+    new[...] = t
+    return new
 
 
 def _forget(root: Dual, values: bool) -> None:
@@ -278,6 +311,17 @@ def _nothing(tape: Any, value: Any) -> tuple[Home, Any]:
         return tape.home, zeros(form_of(value), value)
     tape.records.append((item, form_of(value), ()))
     return tape.home, len(tape.records) - 1
+
+
+def _may_become(result: Any, target: Dual) -> bool:
+    """Whether a result can be an array's memory from now on: nobody else's, and laid out as it was.
+
+    The layout decides whether a later ``y.reshape(-1)`` is a view.
+    """
+    there, here = primal(result), primal(target)
+    if not is_buffer(there) or there.base is not None or getattr(result, "kin", None) is not None:
+        return False
+    return bool(there.strides == here.strides)
 
 
 def _as_buffer(result: Any) -> Any:

@@ -9,11 +9,14 @@ that reads and writes an array element by element costs O(1) a step.
 
 from __future__ import annotations
 
+import operator
+import threading
 import weakref
 from typing import Any
 
-from paradual.arrays import Move, is_buffer, memory
+from paradual.arrays import Move, is_buffer, memory, shape_of
 
+_LOCK = threading.Lock()  # tasks make views of what they have captured
 SMALL = 1 << 14  # bytes: up to here what is kept of a written array is a copy
 
 
@@ -46,21 +49,37 @@ def relate(x: Any, view: Any, move: Move | None = None) -> None:
     """Remember that a dual is a view of another one, and how it is derived from it."""
     kin = x.kin
     if kin is None:
-        kin = x.kin = Kin()
+        with _LOCK:
+            kin = x.kin
+            if kin is None:
+                kin = x.kin = Kin()
     view.kin = kin
     if move is None:
         kin.opaque.append(weakref.ref(view))
         return
-    view.via = (x, move)
+    view.via = _joined(x, move)
     _remember(kin, view)
+
+
+def _joined(x: Any, move: Move) -> tuple[Any, Move]:
+    """A slice of a slice is one slice: so ``v = v[1:]`` in a loop makes no longer and longer chain."""
+    if x.via is not None:
+        owner, before = x.via
+        (f, args, _), (g, more, _) = before, move
+        if f is g is operator.getitem and type(args[0]) is type(more[0]) is slice:
+            r = range(shape_of(owner)[0])[args[0]][more[0]]
+            joined = slice(r.start, r.stop if r.stop >= 0 else None, r.step) if r else slice(0)
+            return owner, (f, (joined,), {})
+    return x, move
 
 
 def _remember(kin: Kin, view: Any) -> None:
     views = kin.views
-    if len(views) > 8 and len(views) & (len(views) - 1) == 0:  # at powers of two: O(1) a view
-        for key in [key for key, ref in views.items() if ref() is None]:
-            del views[key]
-    views[id(view)] = kin.fresh[id(view)] = weakref.ref(view)
+    with _LOCK:
+        if len(views) > 8 and len(views) & (len(views) - 1) == 0:  # at powers of two: O(1) a view
+            for key in [key for key, ref in views.items() if ref() is None]:
+                del views[key]
+        views[id(view)] = kin.fresh[id(view)] = weakref.ref(view)
 
 
 def root_of(x: Any) -> tuple[Any, tuple[Move, ...]]:
@@ -79,7 +98,7 @@ def steady(x: Any) -> Any:
         return value  # it is copied before the first write
     if is_buffer(value):
         if value.nbytes <= SMALL or value.nbytes * 2 <= memory(value).nbytes:
-            return value.copy()
+            return value.copy(order="K")  # the layout decides what will be a view
         kin.lent = True
         return value
     return value.__copy__() if hasattr(value, "place") else value
@@ -87,7 +106,7 @@ def steady(x: Any) -> Any:
 
 def stale(kin: Kin, values: bool) -> None:
     """Make the views forget their slots, and their values too where the memory has moved."""
-    for ref in (kin.views if values else kin.fresh).values():
+    for ref in list((kin.views if values else kin.fresh).values()):
         view = ref()
         if view is not None:
             for name in ("home", "place", "value") if values else ("home", "place"):

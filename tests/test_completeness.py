@@ -49,6 +49,8 @@ ABSENT = {
     "dump": "a file keeps no derivative: save paradual.stop_gradient(x)",
     "dumps": "bytes keep no derivative: save paradual.stop_gradient(x)",
     "tofile": "a file keeps no derivative: save paradual.stop_gradient(x)",
+    "itemset": "removed from NumPy 2: write x[i] = v",
+    "newbyteorder": "removed from NumPy 2",
     "tostring": "removed from newer versions of NumPy: see tobytes",
     "resize": "changes the size in place: write x = np.resize(x, shape)",
     "setflags": "there are no flags to set",

@@ -71,6 +71,9 @@ def test_choose_refuses(a, mode, error):
 
 
 def test_select():
+    x, both = np.ones(3, np.float32), [np.ones(3, bool)] * 2
+    assert pdl.vjp(lambda x: np.select(both, [x, 2.0], 3.0), x)[0].dtype == np.float32
+    assert pdl.vjp(lambda x: np.select(both, [x, [1, 2, 3]], 3.0), x)[0].dtype == np.float64
     true = np.array([True, False, True])
     check_grads(lambda x, y: np.select([true, [True, True, False]], [x, y], y), (normal(3), normal(3)))
     check_grads(lambda x: np.select(np.array([true, ~true]), x), (normal(2, 3),))

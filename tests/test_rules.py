@@ -145,11 +145,14 @@ def test_half_and_long_precision(case, dtype):
     args = tuple(in_precision(arg, dtype) for arg in case.args)
     try:
         plain = case.fn(*args)
-        out, pullback = pdl.vjp(case.fn, *args)
-        cotangents = pullback(like(out))
-    except TypeError as error:  # LAPACK, the FFT, histograms have no such precision
-        assert any(word in str(error) for word in ("float", "double", "precision", "type", "cast")), error
+    except TypeError:  # NumPy itself does not compute this in such a precision, as LAPACK does not
         return
+    if dtype is np.longdouble and case.function is np.histogram:  # weights, counted in double precision
+        with pytest.raises(TypeError, match="float128|longdouble"):
+            pdl.vjp(case.fn, *args)
+        return
+    out, pullback = pdl.vjp(case.fn, *args)
+    cotangents = pullback(like(out))
     for a, b in zip(leaves(out), leaves(plain), strict=True):
         assert np.asarray(a).dtype == np.asarray(b).dtype
     for g, arg in zip(cotangents, args, strict=True):
@@ -458,7 +461,7 @@ def test_a_refused_function_says_why_and_what_to_do(f):
     assert name_of(f) in message
     assert RULES[f].reason in message
     assert "test_rules.py" in message  # the user's line
-    cures = ("write", "wrap", "use", "build", "save", "pass", "take", "compute", "instead", "select", "give")
+    cures = ("write", "wrap", "solve", "use", "build", "save", "pass", "take", "compute", "instead", "give")
     assert any(word in message.lower() for word in cures)
 
 

@@ -14,6 +14,8 @@ constant(np.logical_and, np.logical_or, np.logical_xor, np.logical_not)
 constant(np.isfinite, np.isinf, np.isnan, np.signbit, np.isneginf, np.isposinf)
 constant(np.isclose, np.allclose, np.array_equal, np.array_equiv, np.all, np.any)
 constant(np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj, np.isin)
+if "in1d" in vars(np):  # gone in NumPy 2.4
+    constant(vars(np)["in1d"])
 
 # steps
 constant(np.sign, np.floor, np.ceil, np.trunc, np.rint, np.floor_divide, np.round, np.around, np.fix)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import has_dual, shape_of
+from paradual.arrays import bare, has_dual, shape_of
 from paradual.errors import ParadualTypeError, user_line
 from paradual.rules.indexing import along
 from paradual.rules.registry import composed, constant, refused
@@ -41,7 +41,9 @@ def _array(
     if not has_dual(object):
         return np.array(object, dtype, copy=copy, order=order, subok=subok, ndmin=ndmin)
     a = stacked(object)
-    a = _of_dtype(np.copy(a) if copy and a is object else a, dtype)
+    if copy and a is object:
+        a = np.copy(a, order=order)
+    a = _in_order(_of_dtype(a, dtype), order)
     return np.reshape(a, (1,) * (ndmin - a.ndim) + shape_of(a)) if a.ndim < ndmin else a
 
 
@@ -49,14 +51,22 @@ def _asarray(a: Any, dtype: Any = None, order: Any = None, *args: Any, **kwargs:
     if not has_dual(a):
         return np.asarray(a, dtype, order)
     a = stacked(a)
-    return a if dtype is None or a.dtype == dtype else a.astype(dtype)
+    return _in_order(a if dtype is None or a.dtype == dtype else a.astype(dtype), order)
+
+
+def _in_order(a: Any, order: Any) -> Any:
+    """An array, or a copy of it if it is not laid out in memory as asked: what is a view depends on that."""
+    flags = getattr(bare(a), "flags", None)
+    if order not in ("C", "F") or flags is None or flags[f"{order}_CONTIGUOUS"]:
+        return a
+    return np.copy(a, order=order)
 
 
 composed(np.array, _array)
 for _f in (np.asarray, np.asanyarray):
     composed(_f, _asarray)
-for _f in (np.ascontiguousarray, np.asfortranarray):
-    composed(_f, lambda a, dtype=None: np.atleast_1d(_asarray(a, dtype)))
+composed(np.ascontiguousarray, lambda a, dtype=None: np.atleast_1d(_asarray(a, dtype, "C")))
+composed(np.asfortranarray, lambda a, dtype=None: np.atleast_1d(_asarray(a, dtype, "F")))
 refused(np.require, "the layout in memory is not kept. Use the array as it is, or np.copy(x)")
 
 
@@ -64,7 +74,7 @@ def _full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, d
     fill_value = stacked(fill_value)
     if not has_dual(fill_value):
         return np.full(shape, fill_value, dtype, order)
-    return _of_dtype(np.copy(np.broadcast_to(fill_value, shape)), dtype)
+    return _of_dtype(np.copy(np.broadcast_to(fill_value, shape), order=order), dtype)
 
 
 def _full_like(
@@ -76,8 +86,14 @@ def _full_like(
     shape: Any = None,
     **kw: Any,
 ) -> Any:
-    like = shape_of(a) if shape is None else shape
-    return _full(like, fill_value, a.dtype if dtype is None else np.dtype(dtype))
+    dtype = a.dtype if dtype is None else np.dtype(dtype)
+    new = np.empty_like(bare(a), dtype, order, subok, shape)  # laid out as NumPy does it
+    fill_value = stacked(fill_value)
+    if not has_dual(fill_value):
+        new[...] = fill_value
+        return new
+    order = "F" if new.flags.f_contiguous and not new.flags.c_contiguous else "C"
+    return _full(new.shape, fill_value, dtype, order)
 
 
 composed(np.full, _full)

@@ -153,12 +153,12 @@ elementwise(np.fabs, lambda x: np.sign(x))
 
 
 def _sign(x: Any) -> Any:
-    sign = np.sign(plain(x))
+    z = plain(x)
     if not is_complex(x):
-        return sign
-    size = np.abs(x)
-    regular = np.isfinite(size) & (size > 0)
-    return np.where(regular, x / np.where(regular, size, 1), sign)  # z/|z| moves along the unit circle
+        return np.sign(z)
+    regular = np.isfinite(z) & (z != 0)
+    x = np.where(regular, x, 1)
+    return np.where(regular, x / np.abs(x), np.sign(z))  # z/|z| moves along the unit circle
 
 
 composed(np.sign, _sign)

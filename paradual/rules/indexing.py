@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import Item, Scatter, cast, gain, item, look, put, scatter_sum, shape_of
+from paradual.arrays import Item, Scatter, bare, cast, gain, item, look, put, scatter_sum, shape_of
 from paradual.rules.registry import composed, linear
 
 linear(operator.getitem, lambda g, b: Scatter(b, g))
@@ -44,10 +44,19 @@ linear(
 )
 
 
+def _weak(x: Any) -> bool:
+    """Whether a value is a Python number, or a dual of one: it has no say in the dtype of a result."""
+    return type(bare(x)) in (int, float, complex)
+
+
 def _first(conditions: list[Any], choices: list[Any], otherwise: Any) -> Any:
-    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
-        otherwise = np.where(condition, choice, otherwise)
-    return otherwise
+    """The first of the choices whose condition is true, in the dtype of all of them together."""
+    values = [x if _weak(x) or hasattr(x, "shape") else np.asarray(x) for x in (*choices, otherwise)]
+    dtype = np.result_type(*(bare(x) if _weak(x) else x.dtype for x in values))
+    out = values.pop()
+    for condition in reversed(conditions):
+        out = np.where(condition, values.pop(), out)
+    return out if out.dtype == dtype else cast(out, dtype)
 
 
 def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
@@ -58,7 +67,7 @@ def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
         raise ValueError("select with an empty condition list is not possible")
     for k, condition in enumerate(conditions):
         dtype = condition.dtype if hasattr(condition, "dtype") else np.asarray(condition).dtype
-        if dtype != bool:
+        if dtype.kind != "b":
             raise TypeError(f"invalid entry {k} in condlist: should be boolean ndarray")
     return _first(conditions, choices, default)
 

@@ -248,7 +248,7 @@ def _polyfit(
 
 composed(np.polyfit, _polyfit)
 
-# --- two variables: the functions of numpy.polynomial that can be overridden ---
+# --- several variables: the functions of numpy.polynomial that ask duals ---------------------------------------
 
 
 def _horner(coefficients: Any, t: Any) -> Any:
@@ -258,19 +258,30 @@ def _horner(coefficients: Any, t: Any) -> Any:
     return total
 
 
-def _polyval2d(x: Any, y: Any, c: Any) -> Any:
-    if shape_of(x) != shape_of(y):
-        raise ValueError("x, y are incompatible")
-    c = np.reshape(c, (*shape_of(c), *(1 for _ in shape_of(x))))
-    return _horner([_horner(row, y) for row in c], x)
+def _nested(points: Any, c: Any) -> Any:
+    return _horner([_nested(points[1:], row) if points[1:] else row for row in c], points[0])
+
+
+def _polyvalnd(pts: Any, c: Any) -> Any:
+    shape = shape_of(pts[0])
+    if any(shape_of(x) != shape for x in pts):
+        raise ValueError("x, y, z are incompatible")
+    missing = max(len(pts) - len(shape_of(c)), 0)
+    c = np.reshape(c, (*shape_of(c), *(1,) * missing, *(1 for _ in shape)))
+    return _nested(list(pts), c)
 
 
 def _polygrid2d(x: Any, y: Any, c: Any) -> Any:
     shape = (*shape_of(x), *shape_of(y))
-    c = np.reshape(c, (*shape_of(c), *(1 for _ in shape)))
     x = np.broadcast_to(np.reshape(x, (*shape_of(x), *(1 for _ in shape_of(y)))), shape)
-    return _horner([_horner(row, np.broadcast_to(y, shape)) for row in c], x)
+    return _polyvalnd((x, np.broadcast_to(y, shape)), c)
 
 
-for _name, _definition in (("polyval2d", _polyval2d), ("polygrid2d", _polygrid2d)):
-    composed(getattr(np.polynomial.polynomial, _name), _definition)
+for _name, _definition in (
+    ("polyval2d", lambda x, y, c: _polyvalnd((x, y), c)),
+    ("polygrid2d", _polygrid2d),
+    ("polyvalnd", _polyvalnd),
+):
+    _f = getattr(np.polynomial.polynomial, _name, None)
+    if type(_f) is type(np.sum):  # one that asks duals, as some versions' do
+        composed(_f, _definition)

@@ -193,7 +193,7 @@ if hasattr(np, "cumulative_sum"):
 
 def select(a: Any, where: Any, other: Any) -> Any:
     """An array with another number in the entries that ``where`` leaves out."""
-    if getattr(where, "dtype", bool) != bool:
+    if hasattr(where, "dtype") and where.dtype.kind != "b":
         raise TypeError(f"Cannot cast array data from {where.dtype!r} to dtype('bool') by the rule 'safe'")
     if not is_given(where) or where is True:
         return a
