@@ -147,8 +147,10 @@ def test_half_and_long_precision(case, dtype):
         plain = case.fn(*args)
     except TypeError:  # NumPy itself does not compute this in such a precision, as LAPACK does not
         return
-    if dtype is np.longdouble and case.function is np.histogram:  # weights, counted in double precision
-        with pytest.raises(TypeError, match="float128|longdouble"):
+    if (
+        dtype is np.longdouble and case.function is np.histogram and "weights" in case.id
+    ):  # counted in double precision
+        with pytest.raises(TypeError, match="Cannot cast"):
             pdl.vjp(case.fn, *args)
         return
     out, pullback = pdl.vjp(case.fn, *args)

@@ -248,7 +248,7 @@ def _polyfit(
 
 composed(np.polyfit, _polyfit)
 
-# --- several variables: the functions of numpy.polynomial that ask duals ---------------------------------------
+# --- several variables: the functions of numpy.polynomial that ask duals -----------------------------
 
 
 def _horner(coefficients: Any, t: Any) -> Any:
