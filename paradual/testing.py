@@ -134,7 +134,7 @@ def _check_order(check: _Check, f: Function, points: Leaves, order: int, of: str
     differences = _differences(f, points, t, check.eps)
     # a small function has small derivatives; roundoff in its intermediate values sets a limit
     scale = max([float(np.max(np.abs(v), initial=0.0)) for v in (*values, *differences)], default=0.0)
-    atol = check.atol * min(1.0, max(scale, 1e-3)) if np.isfinite(scale) else check.atol
+    atol = check.atol * min(1.0, max(scale, 1e-2)) if np.isfinite(scale) else check.atol
     tangents, cotangents = (), ()
     if "fwd" in check.modes:
         name = f"forward mode{of}"

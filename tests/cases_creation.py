@@ -1,7 +1,7 @@
 """Cases of `test_rules`: arrays made of values, and functions that write."""
 
 import numpy as np
-from case_table import case, normal, reseed
+from case_table import case, normal, reseed, z
 from shape_table import generator, shape, shaped
 
 from paradual.arrays import gain, put
@@ -127,3 +127,13 @@ shaped(gain, added_at)
 case(put, "slice", a, b, fn=lambda x, y: written(lambda z, y: z.__setitem__(1, y), None)(x, y))
 case(put, "twice", a, b, fn=lambda x, y: written(lambda z, y: z.__setitem__((0, [0, 1, 0]), y), None)(x, y))
 case(gain, "twice", a, b, fn=lambda x, y: written(lambda z, y: np.add.at(z, (0, [0, 1, 0]), y), None)(x, y))
+
+
+def signs(draw):
+    rng = generator(draw)
+    n = shape(draw)
+    return np.sign, (rng.standard_normal(n) + 1j * rng.standard_normal(n),)
+
+
+case(np.sign, "complex", z(2, 3))
+shaped(np.sign, signs)

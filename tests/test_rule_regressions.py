@@ -40,6 +40,22 @@ def test_sign_of_real_numbers_is_constant():
         np.testing.assert_array_equal(pdl.grad(lambda z: np.sum(np.sign(z.real)))(z), np.zeros(3))
 
 
+# --- points where a formula is cut off, and its derivative was too ------------------------------------------
+
+
+@pytest.mark.parametrize("f", [np.logaddexp, np.logaddexp2])
+def test_logaddexp_of_equal_numbers_curves(f):
+    x = np.array([0.0, 1.5, -3.0])
+    check_grads(f, (x, x.copy()))
+    check_grads(f, (0.5, 0.5))
+
+
+@pytest.mark.parametrize("x", [2.0, np.array([0.5, 2.0, 3.0])])
+def test_power_zero_depends_on_the_exponent(x):
+    check_grads(np.power, (x, 0.0))
+    check_grads(lambda x, y: x**y, (x, np.array([0.0, 1.0, 2.0])))
+
+
 # --- choosing -----------------------------------------------------------------------------------------------
 
 

@@ -392,7 +392,7 @@ def test_python_floats_at_kinks():
 V = np.array([1.5, -0.5, 2.0])
 OF_ONE = """
     logical_not isfinite isinf isnan signbit isneginf isposinf all any isreal iscomplex isrealobj
-    iscomplexobj sign floor ceil trunc rint round around fix spacing argmax argmin nanargmax nanargmin
+    iscomplexobj floor ceil trunc rint round around fix spacing argmax argmin nanargmax nanargmin
     argsort argwhere nonzero flatnonzero count_nonzero shape ndim size min_scalar_type common_type
     array_repr array_str array2string
 """

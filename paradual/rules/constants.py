@@ -18,7 +18,7 @@ if "in1d" in vars(np):  # gone in NumPy 2.4
     constant(vars(np)["in1d"])
 
 # steps
-constant(np.sign, np.floor, np.ceil, np.trunc, np.rint, np.floor_divide, np.round, np.around, np.fix)
+constant(np.floor, np.ceil, np.trunc, np.rint, np.floor_divide, np.round, np.around, np.fix)
 constant(np.spacing)
 
 # indices and counts

@@ -49,7 +49,8 @@ elementwise(np.fmod, lambda: 1.0, lambda x1, x2, out: -np.rint((x1 - out) / x2))
 def _power_base(x1: Any, x2: Any) -> Any:
     if isinstance(x2, int | float):
         return x2 * x1 ** (x2 - 1) if x2 != 0 else 0.0
-    return np.where(x2 == 0, 0.0, x2 * x1 ** np.where(x2 == 0, 1, x2 - 1))
+    lost = (x2 == 0) & ~(np.abs(x1) > 0)  # 0 / 0; elsewhere the product stays, for it depends on x2
+    return np.where(lost, 0.0, x2 * x1 ** np.where(lost, 1, x2 - 1))
 
 
 def _power_exponent(x1: Any, out: Any) -> Any:
@@ -81,7 +82,7 @@ elementwise(np.log1p, lambda x: 1 / (1 + x))
 
 def _share(x: Any, y: Any, exp: Any) -> Any:
     """``exp(x) / (exp(x) + exp(y))``; a half each where both are the same infinity."""
-    return 1 / (1 + exp(np.where(x == y, 0.0, y - x)))
+    return 1 / (1 + exp(np.where((x == y) & np.isinf(x), 0.0, y - x)))
 
 
 elementwise(np.logaddexp, lambda x1, x2: _share(x1, x2, np.exp), lambda x1, x2: _share(x2, x1, np.exp))
