@@ -17,7 +17,7 @@ from paradual.arrays import Move, Region, form_of, is_buffer, item, memory
 from paradual.dual import Dual, duals_in, innermost, is_inexact, lower, lower_index, primal
 from paradual.errors import NotDifferentiableError, user_line
 from paradual.held import hold
-from paradual.kin import relate, root_of, steady
+from paradual.kin import lend, relate, root_of, steady
 from paradual.rules import modes, registry
 from paradual.rules.creation import stacked
 from paradual.rules.registry import RULES, Rule, bind, check_out, check_plain, check_use, kept
@@ -80,12 +80,15 @@ def unary(f: Any, x: Any, compute: Any = None) -> Any:
     if a.__class__ is float:
         a = np.float64(a)  # the partials are NumPy's: 1 / 0 is infinite
     if records is None:
+        if x.kin is not None and len(ACTIVE.get()) > 2:
+            lend(x)
         with np.errstate(all="ignore"):
             t = x.place * rule.pulls[0](*rule.pickers[0]((a, value)))
         out.place = modes.fit_tangent(t, value)
         return out
+    place = x.place  # first: a view may derive its slot now
     out.place = len(records)
-    records.append((f, form_of(value), ((x.place, 0, rule.pickers[0]((a, value))),)))
+    records.append((f, form_of(value), ((place, 0, rule.pickers[0]((a, value))),)))
     return out
 
 
@@ -236,6 +239,9 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     operands = list(duals_in(bound.values()))
     plain = [v for v in _flat(bound.values()) if type(v) is np.ndarray]
     shared = [d for d in operands if d.value.__class__ not in FLOATS and d.kin is not None and d.kin.written]
+    if shared and rule.kind != "linear" and len(ACTIVE.get()) > 2:
+        for dual in shared:
+            lend(dual)
     places: dict[str, Any] = {}  # {array parameter: place, or list of places; None if constant}
     for name in rule.arrays:
         if name in bound:

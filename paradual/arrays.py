@@ -195,8 +195,12 @@ def memory(value: Any) -> Any:
     """The array that owns the memory of an array; None for what is not an array."""
     if not is_buffer(value):
         return None
-    while getattr(value, "base", None) is not None and is_buffer(value.base):
-        value = value.base
+    while (base := getattr(value, "base", None)) is not None:
+        if not is_buffer(base):
+            base = getattr(base, "base", None)  # what np.lib.stride_tricks puts in between
+            if not is_buffer(base):
+                break
+        value = base
     return value
 
 
@@ -247,9 +251,10 @@ def within(a: Any, where: Any) -> tuple[Any, Any]:
     if type(where) is not Region:
         return a, where
     view = follow(a, where.moves)
-    if hasattr(a, "place") or memory(view) is memory(a):
+    plain = bare(view)
+    if memory(plain) is memory(bare(a)) and getattr(getattr(plain, "flags", None), "writeable", True):
         return view, where.index
-    # laid out otherwise than the array that the view was made of: by the numbers of the elements
+    # laid out otherwise than the array it was made of, or read-only: by the numbers of the elements
     numbers = np.arange(math.prod(a.shape)).reshape(a.shape)
     return a, np.unravel_index(follow(numbers, where.moves)[where.index], a.shape)
 

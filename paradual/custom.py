@@ -323,6 +323,8 @@ def _lower_all(leaves: list[Any], tape: Tape) -> tuple[list[Any], tuple[Any, ...
     for leaf in leaves:
         if leaf.__class__ is Dual and leaf.home[0] == tape.home[0]:
             values.append(_unwritable(leaf.value))
+            if leaf.kin is not None:
+                leaf.kin.lent = True  # what the step keeps of it must not change with it
             direct = tape.records is None or leaf.home == tape.home
             places.append(leaf.place if direct else import_dual(leaf, tape))
         else:

@@ -49,8 +49,7 @@ class Dual:
     def __getattr__(self, name: str) -> Any:
         # only what is not set arrives here: a view whose owner was written derives its slot anew
         if name in ("value", "home", "place") and self.via is not None:
-            refresh(self, name)
-            return getattr(self, name)
+            return refresh(self, name)
         if name in ("kin", "via"):
             return None
         raise AttributeError(

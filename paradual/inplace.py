@@ -188,7 +188,7 @@ class Flat:
     __slots__ = ("_array",)
 
     def __init__(self, array: Dual) -> None:
-        self._array = array
+        self._array: Any = array
 
     def __len__(self) -> int:
         return int(np.prod(shape_of(self._array), dtype=int))

@@ -104,6 +104,12 @@ def steady(x: Any) -> Any:
     return value.__copy__() if hasattr(value, "place") else value
 
 
+def lend(x: Any) -> None:
+    """Leave an array to the tape of an outer differentiation: of what is large that keeps no copy."""
+    if x.kin is not None and x.kin.written and x.nbytes > SMALL:
+        x.kin.lent = True
+
+
 def stale(kin: Kin, values: bool) -> None:
     """Make the views forget their slots, and their values too where the memory has moved."""
     for ref in list((kin.views if values else kin.fresh).values()):
@@ -125,14 +131,37 @@ def _has(view: Any, name: str) -> bool:
     return True
 
 
-def refresh(view: Any, name: str) -> None:
-    """Derive the slot (or only the value) of a stale view anew."""
+def refresh(view: Any, name: str) -> Any:
+    """Derive the slot (or only the value) of a stale view anew; remembered where others may use it.
+
+    What a task or a checkpoint derives stays its own: those that run beside it, or after it where its tape
+    is dropped, could not use its slots.
+    """
     x, (f, args, kwargs) = view.via
     if name == "value":
-        view.value = f(x.value, *args, **kwargs)
+        found = {"value": f(x.value, *args, **kwargs)}
     else:
         derived = f(x.__class__(x.value, x.home, x.place), *args, **kwargs)
-        view.home, view.place = derived.home, derived.place
+        found = {"home": derived.home, "place": derived.place}
         if not _has(view, "value"):
-            view.value = derived.value
-    _remember(view.kin, view)
+            found["value"] = derived.value
+    if all(_lasts(part, there) for part, there in _levels(x, found)):
+        for known, part in found.items():
+            setattr(view, known, part)
+        _remember(view.kin, view)
+    return found[name]
+
+
+def _levels(x: Any, found: dict[str, Any]) -> Any:
+    """The homes of what was derived, and of what it was derived from, at each depth."""
+    if "home" in found:
+        yield found["home"], x.home
+    a: Any = found.get("value")
+    b: Any = x.value
+    while hasattr(type(a), "place"):
+        yield a.home, b.home
+        a, b = a.value, b.value
+
+
+def _lasts(here: Any, there: Any) -> bool:
+    return bool(there[1][: len(here[1]) - 1] == here[1][:-1])

@@ -404,7 +404,7 @@ class Operators(Dual):
         return np.transpose(self, _one(axes))
 
     def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
-        return np.reshape(self, _one(shape), order=order)
+        return np.reshape(self.copy() if copy else self, _one(shape), order=order)
 
     def flatten(self, order: Any = "C") -> Any:
         return np.ravel(self, order) * 1
@@ -422,7 +422,7 @@ class Operators(Dual):
         return cast(self, dtype) if copy or dtype != self.dtype else self
 
     def copy(self, order: Any = "C") -> Any:
-        return np.copy(self)
+        return np.copy(self, order=order)
 
     def sort(self, axis: int = -1, **kwargs: Any) -> None:
         self[...] = np.sort(self, axis, **kwargs)
@@ -446,7 +446,7 @@ class Operators(Dual):
         return self if self.ndim == 0 else [part.tolist() for part in self]
 
     def conj(self) -> Any:
-        return np.conjugate(self)
+        return np.conjugate(self) if self.dtype.kind == "c" else self  # NumPy's method makes no copy
 
     conjugate = conj
 

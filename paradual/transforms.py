@@ -125,7 +125,7 @@ def _own(leaf: Any) -> Any:
     """An input that the caller's `x += 1` or `x[:] = 0` does not change."""
     if leaf.__class__ is Dual:
         return leaf.__copy__()
-    return leaf.copy() if is_buffer(leaf) and can_change(leaf) else leaf
+    return leaf.copy(order="K") if is_buffer(leaf) and can_change(leaf) else leaf
 
 
 def _fresh(t: Any) -> Any:
@@ -238,6 +238,9 @@ def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) ->
                     raise ParadualTypeError("with has_aux=True the function must return (value, aux)")
                 out, extra = out
                 aux.append(extra)
+                for leaf in flatten(extra)[0]:
+                    if leaf.__class__ is Dual:
+                        _ = leaf.place  # a view of what was written derives its slot now
             return out
 
         if is_lazy(primals, (args, kwargs)):

@@ -36,6 +36,9 @@ def run(tape: Tape, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[
     ACTIVE.set((*ACTIVE.get(), tape))
     try:
         out = fn(*args, **kwargs)
+        for leaf in flatten(out)[0]:
+            if leaf.__class__ is Dual:
+                _ = leaf.place  # a view of what was written derives its slot now, on this tape
         return out, ACTIVE.get()[-1]
     finally:
         # not the tapes from before: where fn joined tasks, the outer differentiations moved on too
