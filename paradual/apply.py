@@ -231,6 +231,10 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     tape = innermost(bound.values())
     if tape is None:  # only constants left, as in a nested call
         return (compute or f)(*args, **kwargs)
+    if (f is np.ravel or f is np.reshape) and bound.get("order") in ("A", "K"):
+        bound["order"] = _order(primal(bound["a"]), bound["order"])
+        if bound["order"] in ("C", "F"):
+            return f(*(bound[name] for name in ("a", "shape", "order") if name in bound))
     if rule.variant is not None and registry.unknown(rule, bound):
         check_out(rule, bound)
         return rule.variant(*args, **kwargs)
@@ -273,6 +277,14 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
         if any(memory(primal(result.place)) is their for their in theirs):
             result.place = np.copy(result.place)  # a view of a tangent that may be written
     return result
+
+
+def _order(value: Any, order: str) -> str:
+    """The order of elements that 'A' and 'K' mean for an array, if it is 'C' or 'F'."""
+    flags = getattr(value, "flags", None)
+    if flags is None or flags.c_contiguous:
+        return "C"
+    return "F" if flags.f_contiguous else "C" if order == "A" else order
 
 
 def _move(rule: Rule, given: Any, dual: Dual) -> Move | None:

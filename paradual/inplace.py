@@ -27,6 +27,7 @@ from paradual.dual import Dual, import_dual, innermost, lower, lower_index, posi
 from paradual.errors import NotDifferentiableError, ParadualTypeError, ParadualValueError, user_line
 from paradual.kin import Kin, root_of, stale
 from paradual.rules.creation import stacked
+from paradual.rules.modes import target_form
 from paradual.tape import ACTIVE, Home, Tape
 
 
@@ -62,21 +63,24 @@ def write(x: Dual, index: Any, value: Any, how: Any) -> None:
         If the array belongs to a task that this one was forked from, or shares memory in a way that is
         not known.
     """
-    root, moves = root_of(x)
-    inner = innermost([value])
-    if inner is not None and position(root, ACTIVE.get()) < ACTIVE.get().index(inner):
-        _enter(root, inner)  # what is written belongs to an inner differentiation, and so does the array now
-    tape = ACTIVE.get()[position(root, ACTIVE.get())]
-    _check_task(root, tape)
-    lowered, place = lower(value, tape)
+    root, moves = (x, ()) if x.via is None else root_of(x)
+    tape = ACTIVE.get()[-1]
+    if root.home is not tape.home or (value.__class__ is Dual and value.home is not tape.home):
+        tape = _tape_of_write(root, value)
+    lowered, place = (value.value, value.place) if value.__class__ is Dual else (value, None)
+    if place is not None and value.home is not tape.home:
+        lowered, place = lower(value, tape)
     last = _last(shape_of(root), moves, index) if how is put and _may_repeat(index) else None
-    _seize(root)
+    kin = root.kin
+    if kin is None or not kin.written or kin.lent or kin.opaque:
+        _seize(root)
     if lowered.__class__ is Dual and root.value.__class__ is not Dual:
         root.value = Dual(root.value, *_nothing(ACTIVE.get()[position(lowered, ACTIVE.get())], root.value))
         _forget(root, True)
     _store(x.value, index, lowered, how)
     where = Region(moves, index) if moves else index
-    if tape.records is None:
+    records = tape.records
+    if records is None:
         if place is not None or how is put:
             t = 0.0 if place is None else place
             if t.__class__ is Dual and root.place.__class__ is not Dual:
@@ -84,13 +88,23 @@ def write(x: Dual, index: Any, value: Any, how: Any) -> None:
             _store(*within(root.place, Region(moves, index)), t, how)
     else:
         base = root.place if root.home is tape.home else import_dual(root, tape)
-        edges: Any = ((base, 0, (where,) if how is put else ()),)
-        if place is not None:
-            edges += ((place, 1, (where, last) if how is put else (where,)),)
+        keep = (where, last) if how is put else (where,)
+        edges: Any = ((base, 0, keep),) if place is None else ((base, 0, keep), (place, 1, keep))
         tape.masks = True  # a NaN that was overwritten does not matter, as with np.where
-        root.home, root.place = tape.home, len(tape.records)
-        tape.records.append((how, form_of(root.value), edges))
+        root.home, root.place = tape.home, len(records)
+        records.append((how, target_form(records[base]), edges))
     _forget(root, False)
+
+
+def _tape_of_write(root: Dual, value: Any) -> Tape:
+    """The tape that a write is recorded on, where that is not simply the innermost one."""
+    tapes = ACTIVE.get()
+    inner = innermost([value])
+    if inner is not None and position(root, tapes) < tapes.index(inner):
+        _enter(root, inner)  # what is written belongs to an inner differentiation, and so does the array now
+    tape = tapes[position(root, tapes)]
+    _check_task(root, tape)
+    return tape
 
 
 def assign(target: Any, result: Any) -> Any:

@@ -178,3 +178,19 @@ def test_refused_as_by_numpy(label):
         call(x)
     with pytest.raises(error):
         pdl.vjp(call, x)
+
+
+@pytest.mark.parametrize("order", ["A", "K", "C", "F"])
+def test_orders_that_depend_on_the_layout(order):
+    a = np.arange(6.0).reshape(2, 3)
+    for x in (a, np.asfortranarray(a)):
+        for f in (lambda x: np.ravel(x, order), lambda x: x.flatten(order), lambda x: x.ravel(order=order)):
+            np.testing.assert_array_equal(pdl.vjp(f, x)[0], f(x))
+            g = pdl.grad(lambda x, f=f: np.sum(f(x * 1.0) * np.arange(6.0)))(x)
+            np.testing.assert_array_equal(f(np.asarray(g, order="F" if x is not a else "C")), np.arange(6.0))
+    for x in (a, np.asfortranarray(a)):
+        if order != "K":
+            np.testing.assert_array_equal(
+                pdl.vjp(lambda x: np.reshape(x, (3, 2), order=order), x)[0],
+                np.reshape(x, (3, 2), order=order),
+            )

@@ -31,8 +31,8 @@ def _unput(g: Any, where: Any, last: Any) -> Any:
     return part if last is None else np.where(last, part, 0)  # what was overwritten at once was never there
 
 
-linear(put, lambda g, where: put(g, 0, where), _unput, arrays="base value", masks=True)
-linear(gain, lambda g: g, lambda g, where: look(g, where), arrays="base value")
+linear(put, lambda g, where, last: put(g, 0, where), _unput, arrays="base value", masks=True)
+linear(gain, lambda g, where: g, lambda g, where: look(g, where), arrays="base value")
 
 linear(
     np.where,

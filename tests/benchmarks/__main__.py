@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 ROW_NAMES = (
-    "overhead", "scalars", "chain", "index-loop", "network", "wave", "dask-threads", "dask-processes"
+    "overhead", "scalars", "chain", "index-loop", "fill-loop", "network", "wave", "dask-threads",
+    "dask-processes",
 )  # fmt: skip
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 

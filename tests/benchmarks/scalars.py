@@ -187,22 +187,64 @@ def squares_by_hand(x: Any) -> tuple[Any, ...]:
     return (g,)
 
 
+def filled(xp: Any, own: Any) -> Any:
+    """The program ``y[i] = 0.5 * y[i - 1] + x[i] * x[i]``, which fills an array."""
+    if xp.__name__ == "jax.numpy":
+        from jax.lax import fori_loop
+
+        def step(x: Any, i: Any, y: Any) -> Any:
+            return y.at[i].set(0.5 * y[i - 1] + x[i] * x[i])
+
+        return lambda x: fori_loop(1, len(x), lambda i, y: step(x, i, y), xp.zeros_like(x)).sum()
+
+    def loss(x: Any) -> Any:
+        y = xp.zeros_like(x)
+        for i in range(1, len(x)):
+            y[i] = 0.5 * y[i - 1] + x[i] * x[i]
+        return y.sum()
+
+    return loss
+
+
+def filled_by_hand(x: Any) -> tuple[Any, ...]:
+    """Its gradient, element by element."""
+    y, g = np.zeros_like(x), np.zeros_like(x)
+    for i in range(1, len(x)):
+        y[i] = 0.5 * y[i - 1] + x[i] * x[i]
+    bar = 0.0
+    for i in reversed(range(1, len(x))):
+        bar = 1.0 + 0.5 * bar
+        g[i] = bar * 2.0 * x[i]
+    return (g,)
+
+
 def index_loop(systems: list[Any], quick: bool) -> list[Line]:
+    """A loop that reads an array element by element."""
+    return growth("index loop", squares, squares_by_hand, systems, quick)
+
+
+def fill_loop(systems: list[Any], quick: bool) -> list[Line]:
+    """A loop that fills an array element by element; autograd has no item assignment."""
+    able = [system for system in systems if system.name != "autograd"]
+    return growth("fill loop", filled, filled_by_hand, able, quick)
+
+
+def growth(row: str, make: Any, by_hand: Any, systems: list[Any], quick: bool) -> list[Line]:
     """How time and memory of a loop over elements grow, when it gets four times longer."""
     n = 100 if quick else 4000
     short, long = (np.linspace(0.0, 1.0, m) for m in (n, 4 * n))
     calls: dict[str, Any] = {}
     compile_s = None
     for size, x in (("short", short), ("long", long)):
-        expected = squares_by_hand(x)
+        expected = by_hand(x)
         for system in systems:
-            call = calls[f"{system.name} {size}"] = system.gradient(squares, (x,))
+            call = calls[f"{system.name} {size}"] = system.gradient(make, (x,))
             compile_s = getattr(system, "compile_s", compile_s)
-            check("index loop", system.name, call(), expected)
-        calls[f"{HAND} {size}"] = lambda x=x: squares_by_hand(x)
+            check(row, system.name, call(), expected)
+        calls[f"{HAND} {size}"] = lambda x=x: by_hand(x)
     times = interleaved(calls, 1 if quick else 5, at_most=20.0)
     names = [system.name for system in systems] + [HAND]
-    growth = {name: times[f"{name} long"] / times[f"{name} short"] for name in names}
+    ratios = {name: times[f"{name} long"] / times[f"{name} short"] for name in names}
     long_ms = {name: 1e3 * times[f"{name} long"] for name in names}
     # what Torch and JAX allocate is not Python's, so tracemalloc does not see it
     peaks = {
@@ -212,7 +254,7 @@ def index_loop(systems: list[Any], quick: bool) -> list[Line]:
     }
     sizes = f"n={4 * n:,} / n={n:,}"
     return [
-        Line("index loop", f"ms, n={4 * n:,}", long_ms, [], compile_s),
-        Line("index loop", f"time {sizes}", growth, [Bar(5.5)]),
-        Line("index loop", f"peak memory {sizes}", peaks),
+        Line(row, f"ms, n={4 * n:,}", long_ms, [], compile_s),
+        Line(row, f"time {sizes}", ratios, [Bar(5.5)]),
+        Line(row, f"peak memory {sizes}", peaks),
     ]

@@ -14,6 +14,7 @@ ROWS: dict[str, Callable[[list[Any], bool], list[Line]]] = {
     "scalars": scalars.rotations,
     "chain": arrays.large_chain,
     "index-loop": scalars.index_loop,
+    "fill-loop": scalars.fill_loop,
     "network": arrays.perceptron,
     "wave": arrays.wave_equation,
     "dask-threads": chunked.logistic_threads,
