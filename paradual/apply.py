@@ -80,7 +80,7 @@ def unary(f: Any, x: Any, compute: Any = None) -> Any:
     if a.__class__ is float:
         a = np.float64(a)  # the partials are NumPy's: 1 / 0 is infinite
     if records is None:
-        if x.kin is not None and len(ACTIVE.get()) > 2:
+        if a.__class__ not in FLOATS and x.kin is not None and len(ACTIVE.get()) > 2:
             lend(x)
         with np.errstate(all="ignore"):
             t = x.place * rule.pulls[0](*rule.pickers[0]((a, value)))
