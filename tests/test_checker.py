@@ -496,5 +496,5 @@ def test_a_wrong_declaration_is_refused(name):
 
 
 def test_a_call_that_a_rule_does_not_know_is_refused():
-    with pytest.raises(NotDifferentiableError, match="reshape"):
-        check_grads(lambda a: np.reshape(a, (9,), order="A"), (A,))
+    with pytest.raises(NotDifferentiableError, match="axes"):
+        check_grads(lambda a: np.matmul(a, a, axes=[(0, 1)] * 3), (A,))

@@ -64,7 +64,8 @@ def test_benchmarks_run_on_small_sizes(tmp_path: Path) -> None:
     out = run("-m", "tests.benchmarks", "--quick", "--json", str(path), cwd=ROOT)
     lines = json.loads(path.read_text())
     assert {line["row"] for line in lines} == {
-        "overhead", "scalars", "chain", "index loop", "network", "wave", "dask, threads", "dask, 2 processes"
+        "overhead", "scalars", "chain", "index loop", "fill loop", "network", "wave", "dask, threads",
+        "dask, 2 processes",
     }  # fmt: skip
     for line in lines:
         assert line["row"] in out

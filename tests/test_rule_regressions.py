@@ -134,6 +134,98 @@ def test_axes_of_tensordot_do_not_wrap_around():
     check_grads(lambda x, y: np.tensordot(x, y, axes=((-1,), (0,))), (normal(3, 3), normal(3, 3)))
 
 
+# --- results are arrays of their own, laid out as NumPy's: writes through reshape(-1) arrive ----------------
+
+LAID_OUT = {
+    "take": lambda x: np.take(x, [0, 2, 1], axis=1),
+    "take one": lambda x: np.take(x, 1, axis=1),
+    "take one row": lambda x: np.take(x, 0, axis=0),
+    "repeat": lambda x: np.repeat(x, [1, 2, 1], axis=1),
+    "insert": lambda x: np.insert(x, 1, x[:, 0], axis=1),
+    "delete": lambda x: np.delete(x, 1, axis=1),
+    "compress": lambda x: np.compress([True, False, True], x, axis=1),
+    "cumprod": lambda x: np.cumprod(x, axis=-1),
+    "vander": lambda x: np.vander(x[0], 3, increasing=True),
+    "meshgrid": lambda x: np.meshgrid(x[0], x[1])[0],
+}
+
+
+@pytest.mark.parametrize("label", LAID_OUT)
+def test_writes_through_a_view_of_a_result(label):
+    def fn(x):
+        y = LAID_OUT[label](x)
+        y.reshape(-1)[0] = 5.0
+        return x * np.sum(y), y
+
+    x = normal(2, 3)
+    out, _ = pdl.vjp(fn, x.copy())
+    for got, expected in zip(out, fn(x), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-13)
+    check_grads(fn, (x,))
+
+
+# --- arrays given as lists, in other precisions, defaults in other words ------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "b"),
+    [
+        ((2, 2), [1.0, 2.0]),
+        ((1, 1), [[1.0, 2.0]]),
+        ((2, 2, 2), [1.0, 2.0]),
+        ((2, 1, 1), [[1.0]]),
+        ((2, 1, 1), [[1.0, 2.0]]),
+    ],
+)
+def test_solve_for_a_list(shape, b):
+    check_grads(lambda a: np.linalg.solve(a, b), (normal(*shape) + 3 * np.eye(shape[-1]),))
+
+
+@pytest.mark.skipif(not hasattr(np, "vecmat"), reason="NumPy 2.2 has vecmat")
+def test_vecmat_conjugates_a_list():
+    v, x = [1 + 2j, 3 - 1j], point(2, 3)
+    np.testing.assert_allclose(pdl.vjp(lambda x: np.vecmat(v, x), x)[0], np.vecmat(v, x))
+    check_grads(lambda x: np.vecmat(v, x), (x,))
+
+
+@pytest.mark.parametrize("bias", [None, 0, 1, True, False])
+def test_bias_of_cov(bias):
+    x = normal(2, 4)
+    np.testing.assert_allclose(pdl.vjp(lambda x: np.cov(x, bias=bias), x)[0], np.cov(x, bias=bias))
+
+
+@pytest.mark.parametrize("rcond", [1, 1.5, -1, None])
+def test_lstsq_with_a_cutoff_that_is_no_fraction(rcond):
+    a, b = normal(4, 2), normal(4)
+    got = pdl.vjp(lambda a, b: np.linalg.lstsq(a, b, rcond)[0], a, b)[0]
+    np.testing.assert_allclose(got, np.linalg.lstsq(a, b, rcond)[0], rtol=1e-12)
+    check_grads(lambda a, b: np.linalg.lstsq(a, b, rcond)[0], (a, b))
+
+
+@pytest.mark.parametrize("dtypes", ["fd", "df", "fi", "id", "fD", "Fd"])
+def test_lstsq_computes_in_the_precision_of_both(dtypes):
+    a, b = (x.astype(t) for x, t in zip((4 * normal(4, 2), 4 * normal(4)), dtypes, strict=True))
+    expected = np.linalg.lstsq(a, b)
+    active = [k for k, t in enumerate(dtypes) if t != "i"]
+
+    def fn(*points):
+        full = [a, b]
+        for k, point in zip(active, points, strict=True):
+            full[k] = point
+        x, residuals, _, s = np.linalg.lstsq(*full)
+        return x, residuals, s
+
+    out, _ = pdl.vjp(fn, *((a, b)[k] for k in active))
+    for got, plain in zip(out, (expected[0], expected[1], expected[3]), strict=True):
+        assert got.dtype == plain.dtype
+        np.testing.assert_allclose(got, plain, rtol=1e-11)
+
+
+def test_differences_of_lists():
+    check_grads(lambda x: np.diff([1.0, 2.0], append=x), (normal(2),))
+    check_grads(lambda x: np.trapezoid([1.0, 3.0, 2.0], x), (normal(3),))
+
+
 # --- what NumPy refuses -------------------------------------------------------------------------------------
 
 REFUSED = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -75,16 +76,17 @@ def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 composed(np.select, _select)
 
 
-def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    a = np.reshape(a, (1,)) if a.ndim == 0 else a
+def _untake(g: Any, a_shape: Any, indices: Any, axis: Any = None, mode: str = "raise") -> Any:
+    shape = a_shape or (1,)
     # NumPy itself reads the indices and the mode
-    numbers = np.take(np.arange(a.shape[axis]), indices, mode=mode)
-    return a[(slice(None),) * (axis % a.ndim) + (numbers,)]
+    numbers = np.take(np.arange(math.prod(shape) if axis is None else shape[axis]), indices, mode=mode)
+    if axis is None:
+        return Scatter(np.unravel_index(numbers, shape), g)
+    return Scatter((slice(None),) * (axis % len(shape)) + (numbers,), g)
 
 
-composed(np.take, _take)
+# not a definition by indexing, whose results are views for one index, and laid out otherwise for several
+linear(np.take, _untake)
 
 
 def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
@@ -133,7 +135,7 @@ composed(np.partition, _partition)
 def _compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
     if np.ndim(condition) != 1:
         raise ValueError("condition must be a 1-d array")
-    return _take(a, np.flatnonzero(condition), axis)
+    return np.take(a, np.flatnonzero(condition), axis)
 
 
 composed(np.compress, _compress)

@@ -25,7 +25,7 @@ from paradual.rules.decompositions import (
     to_triangle,
     two_dimensional,
 )
-from paradual.rules.reductions import expand, root
+from paradual.rules.reductions import expand, in_dtype, root
 from paradual.rules.registry import composed, general
 
 
@@ -40,17 +40,22 @@ def _h(a: Any) -> Any:
 # --- solving: from A x = b follows A dx = db - dA x -----------------------------------------------
 
 
-def _solve_pull(g: Any, a: Any, b_shape: Any, out: Any) -> tuple[Any, Any]:
-    if len(b_shape) == 1:
+def _is_vector(a: Any, out: Any) -> bool:
+    """Whether the right-hand side, which may be a list of numbers, was one vector."""
+    return len(shape_of(out)) < len(shape_of(a))
+
+
+def _solve_pull(g: Any, a: Any, out: Any) -> tuple[Any, Any]:
+    if _is_vector(a, out):
         u = np.linalg.solve(_t(a), np.expand_dims(g, -1))[..., 0]
         return -np.expand_dims(u, -1) * np.expand_dims(out, -2), u
     u = np.linalg.solve(_t(a), g)
     return -np.matmul(u, _t(out)), u
 
 
-def _solve_push(t: Any, a: Any, b_shape: Any, out: Any) -> Any:
+def _solve_push(t: Any, a: Any, out: Any) -> Any:
     da, db = t
-    if len(b_shape) == 1:
+    if _is_vector(a, out):
         return np.linalg.solve(a, np.expand_dims(db - np.matmul(da, out[..., None])[..., 0], -1))[..., 0]
     return np.linalg.solve(a, db - np.matmul(da, out))
 
@@ -200,10 +205,12 @@ composed(np.linalg.pinv, _pinv)
 
 def _lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     a, b = (x if hasattr(x, "ndim") else np.asarray(x) for x in (a, b))
+    dtype = np.result_type(a.dtype, b.dtype, *(x.dtype.type(0) * 1.0 for x in (a, b)))
+    a, b = (in_dtype(x, dtype if is_complex(x) else dtype.type(0).real.dtype) for x in (a, b))
     rank = np.linalg.lstsq(bare(a), bare(b), rcond)[2]  # which also checks the arguments
     m, n = a.shape
-    eps = float(np.finfo(np.result_type(a.dtype, b.dtype)).eps)
-    if rcond is None or rcond < 0:
+    eps = float(np.finfo(dtype).eps)
+    if rcond is None or not 0 <= rcond < 1:  # LAPACK takes the precision where rcond is no fraction
         x = np.matmul(pseudo_inverse(a, eps if rcond is not None else eps * max(m, n)), b)
     else:
         x = np.matmul(_pinv(a, rcond), b)

@@ -268,7 +268,7 @@ def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str =
     ]
     if not sparse:
         out = list(np.broadcast_arrays(*out))
-    return tuple(np.copy(x) for x in out) if copy else tuple(out)
+    return tuple(np.copy(x, order="C") for x in out) if copy else tuple(out)
 
 
 composed(np.meshgrid, _meshgrid)

@@ -139,8 +139,9 @@ def _powers(x: Any, n: int) -> Any:
 def _vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
     if x.ndim != 1:
         raise ValueError("x must be a one-dimensional array or sequence.")
-    powers = _powers(cast(x, np.promote_types(x.dtype, int)), len(x) if N is None else N)
-    return np.flip(powers, -1) if increasing else powers
+    powers = np.arange(len(x) if N is None else N)
+    x = cast(x, np.promote_types(x.dtype, int))
+    return np.power(np.expand_dims(x, -1), powers if increasing else powers[::-1])
 
 
 composed(np.vander, _vander)

@@ -92,7 +92,7 @@ def _matvec(x1: Any, x2: Any) -> Any:
 def _vecmat(x1: Any, x2: Any) -> Any:
     if len(shape_of(x2)) < 2 or not shape_of(x1):
         raise ValueError(f"vecmat: a vector of shape {shape_of(x1)} and a matrix of shape {shape_of(x2)}")
-    return np.matmul(np.expand_dims(_conjugate(x1), -2), x2)[..., 0, :]
+    return np.matmul(_conjugate(np.expand_dims(x1, -2)), x2)[..., 0, :]
 
 
 if hasattr(np, "vecdot"):

@@ -161,7 +161,7 @@ def _cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> An
     parts = [a[0]]
     for k in range(1, a.shape[0]):
         parts.append(parts[-1] * a[k])
-    return np.moveaxis(np.stack(parts), 0, axis)
+    return np.stack(parts, axis)  # which is laid out as NumPy's result is
 
 
 composed(np.cumprod, _cumprod)
@@ -406,6 +406,7 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
         return a
     if n < 0:
         raise ValueError(f"order must be non-negative but got {n!r}")
+    a = as_array(a)
     if a.ndim == 0:
         raise ValueError("diff requires input that is at least one dimensional")
     axis = normalize_axis_index(axis, a.ndim)
@@ -413,7 +414,7 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
     for extra, before in ((prepend, True), (append, False)):
         if extra is not None and extra is not np._NoValue:
             shape = list(a.shape)
-            if np.ndim(extra) == 0:
+            if shape_of(extra) == ():
                 shape[axis] = 1
                 extra = np.broadcast_to(extra, tuple(shape))
             parts.append((extra, before))
@@ -439,6 +440,7 @@ composed(
 
 
 def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    y = as_array(y)
     if y.ndim == 0:
         raise IndexError("list assignment index out of range")  # as NumPy has it
     lead = (slice(None),) * (axis % y.ndim)

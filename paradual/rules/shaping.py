@@ -235,7 +235,7 @@ def _delete(arr: Any, obj: Any, axis: Any = None) -> Any:
     if axis is None:
         arr, axis = np.ravel(arr), 0
     keep = np.delete(np.arange(_length(arr, axis)), obj)
-    return arr[(slice(None),) * (axis % arr.ndim) + (keep,)]
+    return np.take(arr, keep, axis)
 
 
 composed(np.delete, _delete)
@@ -247,7 +247,7 @@ def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     if axis is None or (axis in (0, -1) and not shape_of(a)):
         a, axis = np.ravel(a), 0
     where = np.repeat(np.arange(_length(a, axis)), repeats)
-    return a[(slice(None),) * (axis % a.ndim) + (where,)]
+    return np.take(a, where, axis)
 
 
 composed(np.repeat, _repeat)

@@ -260,7 +260,7 @@ def _cov(
     # NumPy checks the weights, and warns where there are too few observations
     none = np.zeros((1, x.shape[1]))
     np.cov(none, None, True, bias, ddof, _fixed(np.cov, "fweights", fweights), plain(aweights))
-    ddof = (0 if bias else 1) if ddof is None else ddof
+    ddof = (1 if bias == 0 else 0) if ddof is None else ddof  # as NumPy asks: bias=None counts as given
     if fweights is None and aweights is None:
         deviation = x - np.mean(x, axis=1, keepdims=True)
         weighted, scale = deviation, x.shape[1] - ddof
