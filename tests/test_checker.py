@@ -281,7 +281,7 @@ OWN = {  # {what is wrong: (function, parts of its rule)}, and the call if it is
     ),
     "solve-with-the-matrix-not-transposed": (
         np.linalg.solve,
-        {"pulls": (lambda g, a, b_shape, out: (-(u := np.linalg.solve(a, g)) @ out.T, u),)},
+        {"pulls": (lambda g, a, out: (-(u := np.linalg.solve(a, g)) @ out.T, u),)},
     ),
     "solve-with-its-cotangents-swapped": (
         np.linalg.solve,
