@@ -18,10 +18,10 @@ from paradual.arrays import form_of, is_buffer, memory, zeros
 from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, primal
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.kin import relate
+from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.rules.registry import RULES, Rule
-from paradual.tape import ACTIVE, Slot, Tape, add_leaf, history
-from paradual.tasks import reverse
+from paradual.tape import ACTIVE, Slot, Tape, add_leaf, history, imports
 from paradual.transforms import vjp
 from paradual.trees import flatten, unflatten
 
@@ -114,10 +114,7 @@ def _imports(last: Tape) -> dict[Slot, Any]:
     tapes = list(history(last))
     jobs = {tape.home[1] for tape in tapes}
     for tape in tapes:
-        for slot, index in tape.leaves.items():
-            if slot[0] not in jobs:
-                assert tape.records is not None
-                found[slot] = tape.records[index][1]
+        found.update((slot, form) for slot, form in imports(tape).items() if slot[0] not in jobs)
     return found
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
-from paradual.cluster import register
 from paradual.dual import Dual
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
+from paradual.sizes import register
 from paradual.tape import Job, Slot, Tape, add_leaf
-from paradual.tasks import reverse
 from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, unflatten
 from paradual.work import rehome, run
 

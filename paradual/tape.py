@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass, fields
+from time import perf_counter
 from typing import Any
 
 Job = tuple[Any, ...]
@@ -46,9 +48,14 @@ class Tape:
         descriptor), built bottom-up, with no ledger to lock.
     """
 
-    __slots__ = ("__weakref__", "forks", "held", "home", "leaves", "masks", "past", "records")
+    __slots__ = (
+        *("__weakref__", "began", "forks", "held", "home", "leaves"),
+        *("masks", "past", "records", "seconds", "started"),
+    )
 
-    def __init__(self, home: Home, records: list[Record] | None = None, past: tuple[Tape, ...] = ()) -> None:
+    def __init__(
+        self, home: Home, records: list[Record] | None = None, past: tuple[Tape | Stub, ...] = ()
+    ) -> None:
         self.home = home
         self.records = records
         self.leaves: dict[Slot, int] = {}  # {foreign slot: index of its leaf here}
@@ -56,19 +63,45 @@ class Tape:
         self.forks = 0  # how many tasks this job has forked
         self.masks = False  # whether a function here selects (np.where): see `rules.registry`
         self.past = past
+        self.seconds = 0.0  # that the job ran, without the time it waited for others
+        self.began = perf_counter()
+        self.started: dict[int, float] = {}  # {number of a task: after how many seconds it was forked}
 
-    def __getstate__(self) -> tuple[Any, ...]:
-        # `held` stays behind: elsewhere nobody can write to this tape's arrays
-        return (self.home, self.records, self.leaves, self.masks, self.past)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return packed(self)
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.home, self.records, self.leaves, self.masks, self.past = state
-        self.forks = 0
-        self.held = {}
+    def without_past(self) -> Tape:
+        """The same job by itself; `held` stays behind, for elsewhere nobody can write to its arrays."""
+        copy = Tape(self.home, self.records)
+        copy.leaves, copy.masks = self.leaves, self.masks
+        copy.seconds, copy.started = self.seconds, self.started
+        return copy
 
     def __repr__(self) -> str:
         size = "forward" if self.records is None else f"{len(self.records)} records"
         return f"<Tape of job {self.home[1]}: {size}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """What the rest of the program knows of a tape that stays on the worker that made it.
+
+    It is the paper's job descriptor: what the job used and which jobs came before, but no records.
+    """
+
+    home: Home
+    forms: dict[Slot, Any]  # {foreign slot that the job used: its form}
+    masks: bool
+    past: tuple[Stub, ...]
+    size: int  # bytes of the records
+    seconds: float
+    started: dict[int, float]
+    label: str  # what the task is called
+    worker: str  # the address where it ran
+    where: Any = None  # what the tape can be had from (a future); None: from the task that tells of it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return packed(self)
 
 
 OUTSIDE = Tape((None, INPUT))
@@ -169,10 +202,19 @@ def backward(
     return found
 
 
-def history(tape: Tape) -> Iterator[Tape]:
+def imports(tape: Tape | Stub) -> dict[Slot, Any]:
+    """The foreign slots that a job used, with their forms."""
+    if isinstance(tape, Stub):
+        return tape.forms
+    records = tape.records
+    assert records is not None
+    return {slot: records[index][1] for slot, index in tape.leaves.items()}
+
+
+def history(tape: Tape | Stub) -> Iterator[Tape | Stub]:
     """Every tape of the program that ends with this one, in program order, this one last."""
     seen: set[int] = set()
-    stack: list[tuple[Tape, bool]] = [(tape, False)]
+    stack: list[tuple[Tape | Stub, bool]] = [(tape, False)]
     while stack:
         current, ready = stack.pop()
         if ready:
@@ -181,3 +223,33 @@ def history(tape: Tape) -> Iterator[Tape]:
             seen.add(id(current))
             stack.append((current, True))
             stack.extend((before, False) for before in reversed(current.past))
+
+
+def packed(last: Tape | Stub) -> tuple[Any, ...]:
+    """How a history is pickled: as a list, for as a chain a long program is deeper than pickle can go."""
+    places: dict[int, int] = {}
+    rows: list[Any] = []
+    for tape in history(last):
+        places[id(tape)] = len(rows)
+        if isinstance(tape, Stub):
+            state: Any = {f.name: getattr(tape, f.name) for f in fields(Stub) if f.name != "past"}
+        else:
+            state = (tape.home, tape.records, tape.leaves, tape.masks, tape.seconds, tape.started)
+        rows.append((type(tape), state, tuple(places[id(before)] for before in tape.past)))
+    return unpacked, (rows,)
+
+
+def unpacked(rows: list[Any]) -> Tape | Stub:
+    """The last tape of a history that was pickled."""
+    made: list[Any] = []
+    for kind, state, before in rows:
+        past = tuple(made[k] for k in before)
+        if kind is Stub:
+            made.append(Stub(past=past, **state))
+        else:
+            home, records, leaves, masks, seconds, started = state
+            tape = Tape(home, records, past)
+            tape.leaves, tape.masks, tape.seconds, tape.started = leaves, masks, seconds, started
+            made.append(tape)
+    last: Tape | Stub = made[-1]
+    return last

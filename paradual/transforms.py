@@ -16,9 +16,9 @@ from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.graphs import LazyPullback, is_lazy, lazy_jvp, lazy_value_and_grad
 from paradual.held import can_change
 from paradual.jobs import ROOT
+from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.tape import ACTIVE, INPUT, Slot, Tape, add_leaf
-from paradual.tasks import reverse
 from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, paths, unflatten
 from paradual.work import run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -37,9 +38,9 @@ def _build(kind: Any, values: Any) -> Any:
     return node
 
 
-def flatten(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
+def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], optree.PyTreeSpec]:
     """The leaves of a pytree and its structure."""
-    return optree.tree_flatten(tree, is_leaf=_meet, namespace=NAMESPACE)
+    return optree.tree_flatten(tree, is_leaf=is_leaf or _meet, namespace=NAMESPACE)
 
 
 def unflatten(structure: optree.PyTreeSpec, leaves: Any) -> Any:

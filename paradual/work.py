@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from paradual.arrays import add, settle, settle_owned
 from paradual.dual import Dual, import_dual, primal
+from paradual.errors import ParadualTypeError
 from paradual.held import check_held
 from paradual.rules.careful import backward_masked
-from paradual.rules.modes import pull, target_form
-from paradual.tape import ACTIVE, Cotangents, Job, Slot, Tape, backward
+from paradual.rules.modes import pull
+from paradual.tape import ACTIVE, Cotangents, Job, Slot, Stub, Tape, backward, history
 from paradual.trees import flatten, unflatten
 
 Contribution = tuple[int, Any]  # (index of a slot, cotangent)
@@ -39,7 +41,9 @@ def run(tape: Tape, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[
         for leaf in flatten(out)[0]:
             if leaf.__class__ is Dual:
                 _ = leaf.place  # a view of what was written derives its slot now, on this tape
-        return out, ACTIVE.get()[-1]
+        last = ACTIVE.get()[-1]
+        last.seconds += perf_counter() - last.began
+        return out, last
     finally:
         # not the tapes from before: where fn joined tasks, the outer differentiations moved on too
         ACTIVE.set(ACTIVE.get()[:-1])
@@ -66,7 +70,7 @@ def sweep(tape: Tape, seeds: Iterable[Contribution], own: bool = False, consume:
     """
     assert tape.records is not None
     check_held(tape)
-    seeds = accumulate(tape, seeds)
+    seeds = merge(seeds)
     consume = consume and not tape.masks
     with np.errstate(all="ignore"):  # an infinite slope is an answer, not an accident
         found = backward(tape, seeds, pull, settle_owned if own else settle, consume)
@@ -76,20 +80,12 @@ def sweep(tape: Tape, seeds: Iterable[Contribution], own: bool = False, consume:
     return found
 
 
-def accumulate(tape: Tape, seeds: Iterable[Contribution]) -> list[Contribution]:
-    """Sum the contributions to each slot of a tape, in their order."""
-    assert tape.records is not None
-    seeds = list(seeds)
-    if len({index for index, _ in seeds}) == len(seeds):
-        return seeds
+def merge(contributions: Iterable[Contribution]) -> list[Contribution]:
+    """Sum contributions to the same slots, in their order."""
     sums: dict[int, list[Any]] = {}
-    owned: set[int] = set()
-    for index, g in seeds:
-        total = sums.setdefault(index, [None])
-        mine = {0} if index in owned else set()
-        add(total, mine, 0, g, target_form(tape.records[index]))
-        if mine:
-            owned.add(index)
+    owned: dict[int, set[int]] = {}
+    for index, g in contributions:
+        add(sums.setdefault(index, [None]), owned.setdefault(index, set()), 0, g, None)
     return [(index, total[0]) for index, total in sums.items()]
 
 
@@ -143,10 +139,17 @@ def _mapped(one: Callable[[Any], Any], value: Any) -> Any:
     return unflatten(structure, [one(leaf) for leaf in leaves])
 
 
-def _rehome_tape(tape: Tape, one: Callable[[Any], Any]) -> Tape:
-    records = tape.records
-    if records is not None:
-        records = [_mapped(one, record) for record in records]
-    copy = Tape(tape.home, records, tuple(_rehome_tape(before, one) for before in tape.past))
-    copy.leaves, copy.masks, copy.held = tape.leaves, tape.masks, tape.held
+def _rehome_tape(last: Tape, one: Callable[[Any], Any]) -> Tape:
+    copies: dict[int, Tape] = {}
+    for tape in history(last):
+        if isinstance(tape, Stub):
+            raise ParadualTypeError(
+                "a pullback leaves a Dask task that has forked tasks to other workers: their tapes cannot "
+                "follow it. Fork them to threads, with paradual.executor('threads')"
+            )
+        records = tape.records
+        if records is not None:
+            records = [_mapped(one, record) for record in records]
+        copy = copies[id(tape)] = Tape(tape.home, records, tuple(copies[id(t)] for t in tape.past))
+        copy.leaves, copy.masks, copy.held = tape.leaves, tape.masks, tape.held
     return copy

@@ -20,8 +20,8 @@ from dask.sizeof import sizeof
 from distributed import Client, Event, LocalCluster, wait
 
 import paradual as pdl
-from paradual.cluster import register, tape_bytes
 from paradual.dual import Dual
+from paradual.sizes import register, tape_bytes
 from paradual.tape import Tape
 
 rng = np.random.default_rng(5)

@@ -9,8 +9,8 @@ import pytest
 import paradual as pdl
 from paradual.cluster import tape_bytes
 from paradual.jobs import ROOT, branch, reverse_plan, successor
+from paradual.reverse import reverse
 from paradual.tape import ACTIVE, INPUT, OUTSIDE, Tape, add_leaf, backward, history
-from paradual.tasks import reverse
 
 JOB = (0,)
 

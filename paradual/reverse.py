@@ -1,0 +1,283 @@
+"""The reverse pass of a program: one plan over the tapes of its jobs, joins become forks and forks joins.
+
+Every job is swept once, after all jobs that used its values; no task waits for another.  A job whose tape
+is here is swept here, one whose tape stayed on a worker is swept there, and what they find goes from one
+to the next.  Contributions are added in the order of the program, many of them by a tree of fixed shape,
+so that a gradient does not depend on where or when its jobs ran.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from paradual.errors import InternalError
+from paradual.forks import SUM, WATCHER, Executor, Part, Task, join, pause, resume, with_results
+from paradual.jobs import FAN_IN, reverse_plan
+from paradual.rules.careful import backward_masked
+from paradual.tape import ACTIVE, Cotangents, Home, Job, Slot, Stub, Tape, history, imports
+from paradual.tasks import current
+from paradual.trees import flatten, unflatten
+from paradual.work import Contribution, has_nan, merge, route, sweep
+
+
+def reverse(
+    last: Tape | Stub, seeds: list[tuple[Slot, Any]], own: bool = False, consume: bool = False
+) -> Cotangents:
+    """The backward of a program: every job of its history, each after those that used its values.
+
+    Parameters
+    ----------
+    last : Tape
+        The program's last tape.
+    seeds : list of (Slot, array)
+        Cotangents of its results.
+    own, consume : bool
+        As for `paradual.work.sweep`.
+
+    Returns
+    -------
+    dict
+        ``{foreign slot: cotangent}`` for the slots of jobs that are not part of the program.
+
+    Raises
+    ------
+    InternalError
+        If a cotangent is left over; it is never dropped.
+    """
+    if isinstance(last, Tape) and not last.past:
+        return sweep(last, [(index, g) for (_, index), g in seeds], own, consume)
+    return Plan(last, seeds, own, consume).run()
+
+
+class Plan:
+    """The jobs of one reverse pass, and how far it is.
+
+    A job is *near* if its tape is in this process, and *far* if it stayed on a worker.
+    """
+
+    def __init__(self, last: Tape | Stub, seeds: list[tuple[Slot, Any]], own: bool, consume: bool) -> None:
+        self.tapes: dict[Job, Tape | Stub] = {tape.home[1]: tape for tape in history(last)}
+        self.seeds = route(seeds)
+        uses = {job: {slot[0] for slot in imports(tape)} for job, tape in self.tapes.items()}
+        outside = dict.fromkeys(owner for used in uses.values() for owner in used if owner not in uses)
+        for job in self.seeds:
+            if job not in self.tapes:
+                raise InternalError(f"a cotangent for job {job}, which is not part of the program")
+        try:
+            plan = reverse_plan({**{owner: set[Job]() for owner in outside}, **uses})
+        except ValueError as error:
+            raise InternalError(f"the recorded jobs are not in order: {error}") from None
+        # {job: those that send it cotangents}, in reverse order: without what gets none, or passes none on
+        self.senders: dict[Job, list[Job]] = {}
+        for job, consumers in plan.items():
+            found = [c for c in consumers if c in self.senders]
+            if (found or job in self.seeds) and (uses.get(job) or job in outside):
+                self.senders[job] = found
+        self.outside = [owner for owner in outside if owner in self.senders]
+        self.masks = any(tape.masks for tape in self.tapes.values())
+        self.own, self.consume = own, consume and not self.masks
+        self.near: Executor = current().near
+        self.far: Any = None  # the executor where the tapes are that are not here
+        self.tasks: dict[Job, Task] = {}
+        self.made: list[Task] = []  # the same and sums of cotangents, in order
+        self.parts: dict[Job, list[Any]] = {}  # what near jobs receive from far ones, once it is here
+
+    def run(self) -> Cotangents:
+        """Sweep all jobs: what they contribute to slots of jobs outside of the program."""
+        pause()
+        try:
+            self._sweep_all()
+            for owner in self.outside:
+                self._await(owner)
+            self.near.wait([task for task in self.made if task.executor is self.near])
+            if len(ACTIVE.get()) > 1 or WATCHER.get() is not None:
+                self._fetch([Part(task, None) for task in self.made if task.executor is self.far])
+        except BaseException:
+            for executor in (self.near, self.far):
+                if executor is not None:
+                    executor.cancel([task for task in self.made if task.executor is executor])
+            resume()
+            raise
+        join([*self._in_order()])
+        found: Cotangents = {}
+        for owner in self.outside:
+            contributions = collected(with_results(self.parts[owner]))
+            found.update({(owner, index): g for index, g in merge(contributions)})
+        if self.masks and has_nan(found):
+            found = self._masked()
+        watcher = WATCHER.get()
+        if watcher is not None:
+            watcher(self)
+        return found
+
+    def _in_order(self) -> Iterator[Task]:
+        """The tasks in the order of the plan, whenever they began: it decides the order of additions."""
+        sums: dict[Job, list[Task]] = {}
+        for task in self.made:
+            if task.beside is SUM:
+                sums.setdefault(task.name, []).append(task)
+        for job in self.senders:
+            yield from sums.get(job, ())
+            if job in self.tasks:
+                yield self.tasks[job]
+
+    def _sweep_all(self) -> None:
+        """Begin the sweep of every job as soon as what it receives is known, or on its way."""
+        jobs = [job for job in self.senders if job in self.tapes]
+        waits = {job: len(self.senders[job]) for job in jobs}
+        followers: dict[Job, list[Job]] = {job: [] for job in jobs}
+        for job in jobs:
+            for sender in self.senders[job]:
+                followers[sender].append(job)
+        ready = deque(job for job in jobs if not waits[job])
+        rest = iter(jobs)
+        while True:
+            batch: list[Task] = []
+            while ready:
+                job = ready.popleft()
+                self.tasks[job] = task = self._task(job, batch)
+                batch.append(task)
+                for follower in followers[job]:
+                    if self._is_stub(follower) == self._is_stub(job):  # else it waits for the result itself
+                        waits[follower] -= 1
+                        if not waits[follower]:
+                            ready.append(follower)
+            self._start(batch)
+            # the first of those that are left waits for nothing but results from the other side
+            blocked = next((job for job in rest if job not in self.tasks), None)
+            if blocked is None:
+                return
+            self._await(blocked)
+            ready.append(blocked)
+
+    def _is_stub(self, job: Job) -> bool:
+        return isinstance(self.tapes.get(job), Stub)
+
+    def _start(self, batch: list[Task]) -> None:
+        self.made.extend(batch)
+        for executor in (self.far, self.near):
+            chosen = [task for task in batch if task.executor is executor]
+            if chosen:
+                executor.start(chosen)
+
+    def _task(self, job: Job, batch: list[Task]) -> Task:
+        """The task that sweeps a job."""
+        tape, seeds = self.tapes[job], self.seeds.get(job, [])
+        parts = self.parts.pop(job, None) or self._received(job, batch)
+        if isinstance(tape, Tape):
+            task = Task(sweep_job, (tape, seeds, parts, self.own, self.consume), name=job, label="sweep")
+            task.executor = self.near
+            return task
+        if self.far is None:
+            from paradual.cluster import owner_of  # a stub exists only where there is a cluster
+
+            self.far = owner_of(tape.where)
+        task = Task(sweep_held, (tape.where, tape.home, seeds, parts), name=job, label=tape.label)
+        task.beside, task.executor = tape, self.far
+        return task
+
+    def _received(self, owner: Job, batch: list[Task]) -> list[Any]:
+        """What a job receives, by sender; from more than FAN_IN of them, sums by a tree of fixed shape.
+
+        A group of the tree is a list, and summed where it is needed; or a task, if all its members are far.
+        """
+        nodes: list[Any] = []
+        for sender in self.senders[owner]:
+            task = self.tasks[sender]
+            if self._is_stub(owner) and not self._is_stub(sender):
+                nodes.append(Part(task.outcome, owner))
+            else:
+                nodes.append(Part(task, owner))
+        while len(nodes) > FAN_IN:
+            groups = [nodes[k : k + FAN_IN] for k in range(0, len(nodes), FAN_IN)]
+            nodes = [self._sum(owner, group, batch) for group in groups]
+        return nodes
+
+    def _sum(self, owner: Job, group: list[Any], batch: list[Task]) -> Any:
+        if not all(self._is_far(part) for part in group):
+            return group
+        task = Task(sum_parts, (owner, group), name=owner, label="sum")
+        task.beside, task.executor = SUM, self.far
+        batch.append(task)
+        return Part(task, owner)
+
+    def _is_far(self, part: Any) -> bool:
+        return isinstance(part, Part) and isinstance(part.task, Task) and part.task.executor is self.far
+
+    def _await(self, job: Job) -> None:
+        """Wait for what a job receives from the other side."""
+        if self._is_stub(job):
+            self.near.wait([self.tasks[c] for c in self.senders[job] if not self._is_stub(c)])
+            return
+        sums: list[Task] = []
+        nodes = self._received(job, sums)
+        self._start(sums)
+        leaves, structure = flatten(nodes, is_leaf=lambda node: isinstance(node, Part))
+        found = iter(self._fetch([part for part in leaves if self._is_far(part)]))
+        here = [Part(next(found), job) if self._is_far(part) else part for part in leaves]
+        self.parts[job] = unflatten(structure, here)
+
+    def _fetch(self, parts: list[Part]) -> list[Any]:
+        return self.far.fetch(parts) if parts else []
+
+    def _masked(self) -> Cotangents:
+        """The pass once more, one job after the other, with the entries that np.where let through."""
+        tapes = {job: self._tape_here(tape) for job, tape in self.tapes.items()}
+        inbox: dict[Job, list[tuple[int, Any, Any]]] = {job: [] for job in tapes}
+        found: Cotangents = {}
+        for job, contributions in self.seeds.items():
+            inbox[job] = [(index, g, True) for index, g in contributions]
+        with np.errstate(all="ignore"):
+            for job in reversed(tapes):
+                for slot, (g, mask) in backward_masked(tapes[job], inbox.pop(job)).items():
+                    if slot[0] in inbox:
+                        inbox[slot[0]].append((slot[1], g, mask))
+                    else:
+                        found[slot] = g if slot not in found else found[slot] + g
+        return found
+
+    def _tape_here(self, tape: Tape | Stub) -> Tape:
+        if isinstance(tape, Tape):
+            return tape
+        held: Tape = self.far.gather(tape.where)[tape.home]
+        return held
+
+
+# --- what the tasks of the pass do ------------------------------------------------------------------------
+
+
+class Found(dict[Job, list[Contribution]]):
+    """What a job contributes: ``{owner: contributions to its slots}``; not looked into for tasks."""
+
+
+def sweep_job(
+    tape: Tape, seeds: list[Contribution], parts: list[Any], own: bool = False, consume: bool = False
+) -> Found:
+    """Sweep the tape of a job with the sum of what it receives."""
+    contributions = [*seeds, *collected(parts)]
+    return Found(route(sweep(tape, contributions, own, consume).items()) if contributions else {})
+
+
+def sweep_held(tapes: dict[Home, Tape], home: Home, seeds: list[Contribution], parts: list[Any]) -> Found:
+    """The same on the worker that made the tape."""
+    return sweep_job(tapes[home], seeds, parts)
+
+
+def sum_parts(owner: Job, parts: list[Any]) -> Found:
+    """Sum what several jobs contribute to the slots of one."""
+    return Found({owner: merge(collected(parts))})
+
+
+def collected(parts: list[Any]) -> list[Contribution]:
+    """All contributions that a job receives, each group of them summed."""
+    found: list[Contribution] = []
+    for part in parts:
+        if isinstance(part, list):
+            found.extend(merge(collected(part)))
+        else:
+            found.extend(part.task.get(part.owner, ()))
+    return found
