@@ -168,6 +168,8 @@ NUMBERS = {
     "quantile": lambda x: np.quantile(x[0], 0.3),
     "nan_to_num": lambda x: np.nan_to_num(x[0]),
     "sign": lambda x: np.sign(x[0] + 1j),
+    "inner": lambda x: np.inner(x, [1.0, 2.0, 3.0]),
+    "copy": lambda x: x[0].copy(),
     "average": lambda x: np.average(x, returned=True)[1] + x[0],
 }
 
@@ -190,6 +192,23 @@ def test_vecdot_takes_its_axis_in_each_operand():
 
 def test_axes_of_tensordot_do_not_wrap_around():
     check_grads(lambda x, y: np.tensordot(x, y, axes=((-1,), (0,))), (normal(3, 3), normal(3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "a", "b"),
+    [
+        ("i,i", (1,), (3,)),
+        ("ij,j", (2, 3), (1,)),
+        ("ij,ij->i", (2, 1), (1, 3)),
+        ("...i,...i->...", (2, 1), (1, 3)),
+        ("ijk,jil->kl", (1, 3, 2), (1, 3, 2)),
+        ("ii,i->i", (1, 1), (3,)),
+        ("ii,i", (3, 3), (1,)),
+    ],
+)
+def test_einsum_repeats_axes_of_length_one(subscripts, a, b):
+    check_grads(lambda x, y: np.einsum(subscripts, x, y), (normal(*a), normal(*b)))
+    check_grads(lambda x, y: np.einsum(subscripts, x, y), (point(*a), normal(*b)))
 
 
 # --- results are arrays of their own, laid out as NumPy's: writes through reshape(-1) arrive ----------------
