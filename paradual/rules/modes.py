@@ -48,7 +48,7 @@ def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int,
             continue
         record = records[operand]
         target = record[1] if len(record) == 3 else float
-        c = times(g, rule.pulls[k](*precise(keep, g))) if product else rule.pulls[k](g, *keep)
+        c = times(g, rule.pulls[k](*keep)) if product else rule.pulls[k](g, *keep)
         # what `fit` and `add` do with a small array of the right form that comes first
         if type(c) is np.ndarray and type(target) is tuple and target[0] == c.shape and target[1] == c.dtype:
             if cotangents[operand] is None:
