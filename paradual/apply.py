@@ -131,9 +131,14 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
         a = np.float64(a) if a.__class__ is float else a
         b = np.float64(b) if b.__class__ is float else b
     env = (a, b, value)
-    if a.__class__ not in WEAK and b.__class__ not in WEAK and a.dtype is not b.dtype:
-        if rule.kind == "elementwise" and f is not np.multiply:  # whose partials are not computed
-            env = modes.precise(env, value)
+    if (
+        a.__class__ not in WEAK
+        and b.__class__ not in WEAK
+        and a.dtype is not b.dtype
+        and rule.kind == "elementwise"
+        and f is not np.multiply  # whose partials are its operands
+    ):
+        env = modes.precise(env, value)
     edges: Any
     if i is None:
         keep = rule.pickers[1](env)
