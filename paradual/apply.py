@@ -28,6 +28,7 @@ _new = Dual.__new__
 # Values whose arithmetic is Python's own and whose partial derivatives cost nothing.
 FLOATS: frozenset[Any] = frozenset([float, np.float64])
 NUMBERS: frozenset[Any] = frozenset([float, np.float64, int, np.int64])
+WEAK: frozenset[Any] = frozenset([float, int, bool, complex])  # which take the precision of the other operand
 PLAIN: frozenset[Any] = NUMBERS | {np.ndarray, bool, complex, np.float32, np.complex128}
 
 
@@ -130,6 +131,14 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
         a = np.float64(a) if a.__class__ is float else a
         b = np.float64(b) if b.__class__ is float else b
     env = (a, b, value)
+    if (
+        a.__class__ not in WEAK
+        and b.__class__ not in WEAK
+        and a.dtype is not b.dtype
+        and rule.kind == "elementwise"
+        and f is not np.multiply  # whose partials are its operands
+    ):
+        env = modes.precise(env, value)
     edges: Any
     if i is None:
         keep = rule.pickers[1](env)
@@ -316,7 +325,9 @@ def _record(
             place = places.get(name)
             if place is not None:
                 active = tuple(p is not None for p in place) if isinstance(place, tuple) else None
-                found.append((place, k, _held(tape, kept(rule.keeps[k], bound, out, active), plain, shared)))
+                keep = kept(rule.keeps[k], bound, out, active)
+                keep = modes.precise(keep, out) if rule.kind == "elementwise" else keep
+                found.append((place, k, _held(tape, keep, plain, shared)))
         edges = tuple(found)
     tape.masks = tape.masks or rule.masks
     if not isinstance(out, tuple):

@@ -217,7 +217,7 @@ def cast(x: Any, dtype: Any) -> Any:
     out = dispatch(cast, [x], (x, dtype))
     if out is not NotImplemented:
         return out
-    return x.astype(dtype) if hasattr(x, "astype") else dtype.type(x)  # a Python number has none
+    return (x if hasattr(x, "astype") else np.asarray(x)[()]).astype(dtype)  # a Python number has none
 
 
 def item(values: tuple[Any, ...], index: int) -> Any:

@@ -422,7 +422,8 @@ class Operators(Dual):
         return cast(self, dtype) if copy or dtype != self.dtype else self
 
     def copy(self, order: Any = "C") -> Any:
-        return np.copy(self, order=order)
+        out = np.copy(self, order=order)
+        return out[()] if isinstance(primal(self), np.generic) else out  # np.copy makes arrays of numbers
 
     def sort(self, axis: int = -1, **kwargs: Any) -> None:
         self[...] = np.sort(self, axis, **kwargs)

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from paradual.apply import call
-from paradual.arrays import shape_of
+from paradual.arrays import cast, shape_of
 from paradual.dual import Dual, primal
 from paradual.errors import NotDifferentiableError, user_line
 from paradual.inplace import assign, constant_like, setitem, ufunc_at
 from paradual.rules.creation import stacked
+from paradual.rules.reductions import in_dtype, number
 from paradual.rules.registry import find, name_of
 
 REDUCE: dict[Any, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
@@ -23,6 +24,8 @@ def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
     rule = find(ufunc)
     if method == "at":
         return ufunc_at(ufunc, *inputs)
+    if method == "reduceat":
+        kwargs.pop("indices", None)  # which NumPy hands over among the inputs as well
     out = kwargs.pop("out", None)
     target = None if out is None else out[0]
     if target is not None and (len(out) > 1 or target.__class__ is not Dual):
@@ -32,14 +35,14 @@ def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
             "np.zeros_like(x), or np.zeros(shape, like=x), where x is being differentiated"
         )
     where = kwargs.pop("where", True)
-    if rule is not None and rule.kind == "constant":
+    if rule is not None and rule.kind == "constant" and (method not in FOLDS or ufunc is not np.floor_divide):
         if where is not True:
             kwargs["where"] = primal(where)
         result = getattr(ufunc, method)(*(primal(x) for x in inputs), **kwargs)
     elif method == "__call__":
         if where is not True:
             return _masked(ufunc, inputs, kwargs, primal(where), target)
-        result = call(ufunc, inputs, kwargs)
+        result = call(ufunc, _in_loop(ufunc, inputs, kwargs), kwargs)
     else:
         if where is not True:
             kwargs["where"] = where
@@ -48,12 +51,33 @@ def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
     return result if target is None else assign(target, result)
 
 
+def _in_loop(ufunc: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """The operands in the types that ``dtype=`` makes NumPy compute in: the derivative is one in those."""
+    dtype = kwargs.get("dtype")
+    if dtype is None or ufunc.signature is not None or ufunc.nout > 1 or np.dtype(dtype).kind not in "fc":
+        return inputs
+    inputs = tuple(stacked(x) if isinstance(x, list | tuple) else x for x in inputs)
+    given = tuple(
+        type(x) if type(x) in (int, float, complex) else getattr(x, "dtype", np.dtype(bool))
+        for x in map(primal, inputs)
+    )
+    signature = (*[None] * ufunc.nin, np.dtype(dtype))
+    loop = ufunc.resolve_dtypes(
+        (*given, None), signature=signature, casting=kwargs.get("casting", "same_kind")
+    )
+    return tuple(
+        cast(x, to) if x.__class__ is Dual and x.dtype != to else x
+        for x, to in zip(inputs, loop, strict=False)
+    )
+
+
 def _masked(ufunc: Any, inputs: Any, kwargs: Any, where: Any, target: Any) -> Any:
     """``ufunc(*inputs, where=where, out=target)``: computed where it is wanted only, as NumPy does."""
     inputs = [stacked(x) if isinstance(x, list | tuple) else x for x in inputs]
     shape = np.broadcast_shapes(*map(shape_of, inputs), shape_of(where))
     mask = np.broadcast_to(where, shape)
-    chosen = call(ufunc, tuple(np.broadcast_to(x, shape)[mask] for x in inputs), kwargs)
+    chosen = tuple(np.broadcast_to(x, shape)[mask] for x in inputs)
+    chosen = call(ufunc, _in_loop(ufunc, chosen, kwargs), kwargs)
     if target is None:  # NumPy leaves the rest as it happens to be in memory
         dual = next(x for x in (chosen, *inputs) if x.__class__ is Dual)
         target = constant_like(dual, np.full(shape, np.nan, chosen.dtype))
@@ -70,10 +94,13 @@ def _reduce(
     ufunc: Any, a: Any, axis: Any = 0, dtype: Any = None, keepdims: bool = False, **kwargs: Any
 ) -> Any:
     if ufunc in REDUCE:
-        if dtype is not None:
+        if ufunc in (np.maximum, np.minimum):
+            a = in_dtype(a, dtype)
+        elif dtype is not None:
             kwargs["dtype"] = dtype
         return REDUCE[ufunc](a, axis=axis, keepdims=keepdims, **kwargs)
     _binary(ufunc, "reduce")
+    a = in_dtype(a, dtype)
     shape = shape_of(a)
     axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if len(axes) > 1 and ufunc.identity is None and ufunc not in (np.fmax, np.fmin):
@@ -87,6 +114,8 @@ def _reduce(
     masks = np.transpose(where, [*axes, *rest]).reshape(rows.shape)
     initial = kwargs.pop("initial", np._NoValue)
     given = initial is not np._NoValue and initial is not None
+    if given and initial.__class__ is not Dual:
+        initial = np.asarray(initial, a.dtype)
     if not given and ufunc.identity is None and not (len(rows) and masks.all()):
         raise ValueError(f"zero-size array to reduction operation {ufunc.__name__} which has no identity")
     total: Any = np.broadcast_to(initial if given else np.asarray(ufunc.identity or 0.0), rows.shape[1:])
@@ -96,13 +125,16 @@ def _reduce(
         new = row if not begun.any() else np.where(begun, ufunc(total, row, dtype=dtype), row)
         total = new if mask.all() else np.where(mask, new, total)
         begun = begun | mask
-    return np.reshape(total, [1 if k in axes else n for k, n in enumerate(shape)]) if keepdims else total
+    if keepdims:
+        return np.reshape(total, [1 if k in axes else n for k, n in enumerate(shape)])
+    return number(total)
 
 
 def _accumulate(ufunc: Any, a: Any, axis: int = 0, dtype: Any = None) -> Any:
     if ufunc in ACCUMULATE:
         return ACCUMULATE[ufunc](a, axis=axis, dtype=dtype)
     _binary(ufunc, "accumulate")
+    a = in_dtype(a, dtype)
     rows = np.moveaxis(a, axis, 0)
     if not len(rows):
         return np.copy(a)
@@ -134,6 +166,7 @@ def _binary(ufunc: Any, method: str) -> None:
         raise ValueError(f"{method} only supported for binary functions")
 
 
+FOLDS = ("reduce", "accumulate", "reduceat")  # in which the first element comes through as it is
 METHODS: dict[str, Any] = {
     "reduce": _reduce,
     "accumulate": _accumulate,

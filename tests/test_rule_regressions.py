@@ -56,6 +56,43 @@ def test_power_zero_depends_on_the_exponent(x):
     check_grads(lambda x, y: x**y, (x, np.array([0.0, 1.0, 2.0])))
 
 
+@pytest.mark.parametrize("base", [-1.0, np.array([-2.0, 0.5, -0.3]), np.int8(-3)])
+def test_complex_powers_of_negative_numbers(base):
+    check_grads(lambda z: np.power(base, z), (point(3),))
+
+
+def test_overflow_of_small_integers():
+    x = np.array([0.5, 2.0])
+    np.testing.assert_array_equal(pdl.grad(lambda x: np.sum(np.ldexp(x, np.int8(40))))(x), [2.0**40] * 2)
+    g = pdl.grad(lambda x: np.sum(np.uint8(3) ** x))(x)
+    np.testing.assert_allclose(g, 3**x * np.log(3), rtol=1e-15)
+
+
+# --- where precisions meet, the derivative has that of the result -----------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("f", [np.divide, np.power, np.float_power, np.arctan2, np.hypot, np.logaddexp])
+def test_mixed_precisions(f, dtype):
+    x, low = np.array([0.3, 1.7, 2.9]), np.array([0.7, 3.0, 1.1]).astype(dtype)
+    for g in (f, lambda a, b: f(b, a)):
+        expected = pdl.grad(lambda x, g=g: np.sum(g(x, low.astype(float))))(x)
+        np.testing.assert_allclose(pdl.grad(lambda x, g=g: np.sum(g(x, low)))(x), expected, rtol=1e-14)
+        both = pdl.grad(lambda x, y, g=g: np.sum(g(x, y)))(x, low)
+        np.testing.assert_allclose(both, expected, rtol=1e-14)
+        pushed = pdl.jvp(lambda x, g=g: g(x, low), (x,), (np.ones(3),))[1]
+        np.testing.assert_allclose(pushed, expected, rtol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore:(divide by zero|invalid value):RuntimeWarning")
+def test_dividing_by_the_number_zero():
+    x = np.array([1.0, -2.0])
+    np.testing.assert_array_equal(pdl.grad(lambda x: np.sum(x / 0))(x), [np.inf, np.inf])
+    g = pdl.grad(lambda x: np.sum(np.where(x > 0, x, x / 0.0)))(x)
+    np.testing.assert_array_equal(g, [1.0, np.inf])
+    assert pdl.jvp(lambda x, y: x**y, (0.0, 0.5), (1.0, 0.0))[1] == np.inf
+
+
 # --- choosing -----------------------------------------------------------------------------------------------
 
 
@@ -122,6 +159,29 @@ def test_take_reads_indices_as_numpy_does(indices):
         assert pullback(np.ones_like(expected))[0].sum() == expected.size
 
 
+# --- numbers stay numbers -----------------------------------------------------------------------------------
+
+NUMBERS = {
+    "norm": lambda x: np.linalg.norm(x, 3),
+    "norm of a matrix": lambda x: np.linalg.norm(np.outer(x, x), 1),
+    "median": lambda x: np.median(x[0]),
+    "quantile": lambda x: np.quantile(x[0], 0.3),
+    "nan_to_num": lambda x: np.nan_to_num(x[0]),
+    "sign": lambda x: np.sign(x[0] + 1j),
+    "inner": lambda x: np.inner(x, [1.0, 2.0, 3.0]),
+    "copy": lambda x: x[0].copy(),
+    "average": lambda x: np.average(x, returned=True)[1] + x[0],
+}
+
+
+@pytest.mark.parametrize("label", NUMBERS)
+def test_results_that_are_numbers(label):
+    x = normal(3)
+    out, expected = pdl.vjp(NUMBERS[label], x)[0], NUMBERS[label](x)
+    assert type(out) is type(expected)
+    np.testing.assert_allclose(out, expected, rtol=1e-14)
+
+
 # --- the axes of products -----------------------------------------------------------------------------------
 
 
@@ -132,6 +192,23 @@ def test_vecdot_takes_its_axis_in_each_operand():
 
 def test_axes_of_tensordot_do_not_wrap_around():
     check_grads(lambda x, y: np.tensordot(x, y, axes=((-1,), (0,))), (normal(3, 3), normal(3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "a", "b"),
+    [
+        ("i,i", (1,), (3,)),
+        ("ij,j", (2, 3), (1,)),
+        ("ij,ij->i", (2, 1), (1, 3)),
+        ("...i,...i->...", (2, 1), (1, 3)),
+        ("ijk,jil->kl", (1, 3, 2), (1, 3, 2)),
+        ("ii,i->i", (1, 1), (3,)),
+        ("ii,i", (3, 3), (1,)),
+    ],
+)
+def test_einsum_repeats_axes_of_length_one(subscripts, a, b):
+    check_grads(lambda x, y: np.einsum(subscripts, x, y), (normal(*a), normal(*b)))
+    check_grads(lambda x, y: np.einsum(subscripts, x, y), (point(*a), normal(*b)))
 
 
 # --- results are arrays of their own, laid out as NumPy's: writes through reshape(-1) arrive ----------------
@@ -241,6 +318,9 @@ REFUSED = {
     "tensordot along no axis": (lambda x: np.tensordot(x, x, axes=((0,), (5,))), IndexError),
     "tensordot over more axes": (lambda x: np.tensordot(x[0], x[0], axes=2), IndexError),
     "einsum without ...": (lambda x: np.einsum("i...->i", x), ValueError),
+    "norm over an axis that is missing": (lambda x: np.linalg.norm(x, 1, axis=(0, 2)), ValueError),
+    "norm over an axis twice": (lambda x: np.linalg.norm(x, 1, axis=(1, -1)), ValueError),
+    "sum where without a start": (lambda x: np.sum(x, where=x > 0, initial=None), ValueError),
     "diff along no axis": (lambda x: np.diff(x, axis=2), np.exceptions.AxisError),
     "diff before the first axis": (lambda x: np.diff(x, axis=-3), np.exceptions.AxisError),
     "cumprod along a tuple": (lambda x: np.cumprod(x, axis=(1,)), TypeError),

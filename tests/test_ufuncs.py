@@ -23,6 +23,7 @@ CALLS = {
     "logaddexp.reduce-where": lambda x: np.logaddexp.reduce(x, axis=0, where=x > 0.8),
     "hypot.reduce-initial": lambda x: np.hypot.reduce(x, initial=x[0, 0]),
     "fmax.reduce": lambda x: np.fmax.reduce(x, axis=(0, 1)),
+    "add.reduceat-indices": lambda x: np.add.reduceat(x, indices=[0, 2], axis=1),
     "add.accumulate": lambda x: np.add.accumulate(x, axis=1),
     "multiply.accumulate": lambda x: np.multiply.accumulate(x),
     "maximum.accumulate": lambda x: np.maximum.accumulate(x * np.array([1, -1, 2]), axis=1),
@@ -57,6 +58,44 @@ def test_what_is_not_computed_does_not_matter():
     np.testing.assert_array_equal(g, [0.0, 0.5])  # and no warning
 
 
+@pytest.mark.parametrize(("f", "x"), [(np.arccos, 1.7), (np.log, -0.7), (np.arccosh, 0.3), (np.sqrt, -2.0)])
+def test_dtype_of_the_loop_is_that_of_the_derivative(f, x):
+    point = np.array([x, 0.9 * x, 1.2 * x])
+    check_grads(lambda x: f(x, dtype=complex), (x,))
+    check_grads(lambda x: f(x, dtype=complex), (point,))
+    check_grads(lambda x: f(x, np.zeros_like(x, complex), dtype=complex, where=[True, False, True]), (point,))
+
+
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
+def test_dtype_of_the_loop_may_be_real():
+    x = np.array([0.3, 1.2])
+    g = pdl.grad(lambda z: np.sum(np.cos(z, dtype=float, casting="unsafe")))(x + 1j)
+    np.testing.assert_allclose(g, -np.sin(x))
+    with pytest.raises(TypeError, match="cast"):
+        pdl.grad(lambda x: np.sum(np.cos(x, dtype="f4", casting="no")))(x)
+
+
+def test_the_first_element_of_a_fold_comes_through():
+    x = np.array([5.5, 2.0, 1.5])
+    g = pdl.grad(lambda x: np.sum(np.floor_divide.accumulate(x) * x))(x)
+    np.testing.assert_allclose(g, np.floor_divide.accumulate(x) + np.array([5.5, 0, 0]))
+
+
+def test_methods_have_the_types_of_numpy():
+    x = X[0].astype("f4")
+    for f in (
+        lambda x: np.hypot.reduce(x),
+        lambda x: np.hypot.reduce(x, initial=2),
+        lambda x: np.maximum.reduce(x, dtype=float),
+        lambda x: np.subtract.reduce(x, dtype=float),
+        lambda x: np.hypot.accumulate(x, dtype=float),
+    ):
+        out, _ = pdl.vjp(f, x)
+        assert type(out) is type(f(x))
+        assert out.dtype == f(x).dtype
+        np.testing.assert_allclose(out, f(x), rtol=1e-6)
+
+
 def test_constant_ufuncs_stay_constant():
     def f(x):
         assert not np.logical_or.reduce(x > 5, axis=None)
@@ -74,6 +113,7 @@ REFUSED = {
     "not-reorderable": (lambda x: np.subtract.reduce(x, axis=(0, 1)), ValueError, "reorderable"),
     "empty": (lambda x: np.subtract.reduce(x[:0]), ValueError, "identity"),
     "reduceat-index": (lambda x: np.add.reduceat(x, [0, 7]), IndexError, "out-of-bounds"),
+    "initial-none": (lambda x: np.add.reduce(x, where=x > 1, initial=None), ValueError, "identity"),
     "no-rule": (lambda x: np.frompyfunc(lambda a: a, 1, 1)(x), NotDifferentiableError, "rule"),
 }
 

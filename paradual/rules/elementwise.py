@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import is_complex
+from paradual.arrays import bare, is_complex
 from paradual.errors import NotDifferentiableError
-from paradual.rules.reductions import plain
+from paradual.rules.reductions import number, plain
 from paradual.rules.registry import composed, elementwise, general, linear
 
 # --- arithmetic -----------------------------------------------------------------------------------
@@ -36,7 +36,14 @@ linear(np.subtract, lambda g: g, _minus)
 linear(np.negative, _minus)
 linear(np.positive, lambda g: g)
 elementwise(np.multiply, lambda x2: x2, lambda x1: x1)
-elementwise(np.true_divide, lambda x2: 1 / x2, lambda out, x2: -out / x2)
+
+
+def _over(a: Any, x: Any) -> Any:
+    # NumPy's quotient where Python has none
+    return np.true_divide(a, x) if type(bare(x)) in (int, float) and x == 0 else a / x
+
+
+elementwise(np.true_divide, lambda x2: _over(1, x2), lambda out, x2: _over(-out, x2))
 elementwise(np.reciprocal, lambda out: -out * out)
 elementwise(np.square, lambda x: 2 * x)
 elementwise(np.remainder, lambda: 1.0, lambda x1, x2: -np.floor_divide(x1, x2))
@@ -54,7 +61,9 @@ def _power_base(x1: Any, x2: Any) -> Any:
 
 
 def _power_exponent(x1: Any, out: Any) -> Any:
-    return out * np.log(np.where(x1 == 0, 1, x1))  # the limit of 0**y log 0 for y > 0 is 0
+    # the limit of 0**y log 0 for y > 0 is 0; in floats, for np.log of an int8 is a float16
+    base = np.where(x1 == 0, 1.0, x1)
+    return out * np.log(base + 0j if is_complex(out) and not is_complex(base) else base)
 
 
 elementwise(np.power, _power_base, _power_exponent)
@@ -159,7 +168,7 @@ def _sign(x: Any) -> Any:
         return np.sign(z)
     regular = np.isfinite(z) & (z != 0)
     x = np.where(regular, x, 1)
-    return np.where(regular, x / np.abs(x), np.sign(z))  # z/|z| moves along the unit circle
+    return number(np.where(regular, x / np.abs(x), np.sign(z)))  # z/|z| moves along the unit circle
 
 
 composed(np.sign, _sign)
@@ -199,7 +208,7 @@ elementwise(
     lambda: 0.0,
 )
 elementwise(np.heaviside, lambda: 0.0, lambda x1: np.where(x1 == 0, 1.0, 0.0))
-elementwise(np.ldexp, lambda x2: np.exp2(x2), lambda: 0.0)
+elementwise(np.ldexp, lambda x2: np.ldexp(1.0, x2), lambda: 0.0)  # np.exp2 of an int8 is a float16
 elementwise(np.nextafter, lambda: 1.0, lambda: 0.0)
 
 elementwise(np.real, lambda: 1.0, names="val")
@@ -218,7 +227,7 @@ def _nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, n
     limits = np.finfo(x.dtype)
     x = np.where(np.isnan(x), nan, x)
     x = np.where(np.isposinf(x), float(limits.max) if posinf is None else posinf, x)
-    return np.where(np.isneginf(x), float(limits.min) if neginf is None else neginf, x)
+    return number(np.where(np.isneginf(x), float(limits.min) if neginf is None else neginf, x))
 
 
 composed(np.nan_to_num, _nan_to_num)

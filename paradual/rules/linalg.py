@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from paradual.arrays import bare, dispatch, is_complex, shape_of
 from paradual.rules.decompositions import (
@@ -25,7 +26,7 @@ from paradual.rules.decompositions import (
     to_triangle,
     two_dimensional,
 )
-from paradual.rules.reductions import expand, in_dtype, root
+from paradual.rules.reductions import expand, in_dtype, number, root
 from paradual.rules.registry import composed, general
 
 
@@ -276,7 +277,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
         return _vector_norm(x, ord, axis[0], keepdims)
     if len(axis) != 2:
         raise ValueError("Improper number of dimensions to norm.")
-    return _matrix_norm(x, ord, axis, keepdims)
+    return _matrix_norm(x, ord, normalize_axis_tuple(axis, x.ndim), keepdims)
 
 
 def _vector_norm(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
@@ -294,14 +295,14 @@ def _vector_norm(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     if ord == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
     total = np.sum(size**ord, axis=axis, keepdims=keepdims)
-    return np.where(total == 0, 0.0, np.where(total == 0, 1.0, total) ** (1 / ord))
+    return number(np.where(total == 0, 0.0, np.where(total == 0, 1.0, total) ** (1 / ord)))
 
 
 def _matrix_norm(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     if ord is None or ord in ("fro", "f"):
         return _norm2(x, axis, keepdims)
     if ord in (1, -1, np.inf, -np.inf):
-        rows, columns = (k % x.ndim for k in axis)
+        rows, columns = axis
         inside, outside = (rows, columns) if ord in (1, -1) else (columns, rows)
         total = np.sum(np.abs(x), axis=inside, keepdims=True)
         best = (np.max if ord > 0 else np.min)(total, axis=outside, keepdims=True)
@@ -312,7 +313,7 @@ def _matrix_norm(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
         best = expand(pick(values, axis=-1), x.shape, axis, False)
     else:
         raise ValueError("Invalid norm order for matrices.")
-    return best if keepdims else np.squeeze(best, axis=axis)
+    return best if keepdims else number(np.squeeze(best, axis=axis))
 
 
 composed(np.linalg.norm, _norm)

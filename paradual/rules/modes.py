@@ -10,6 +10,7 @@ from paradual.arrays import (
     Item,
     Scatter,
     add,
+    cast,
     complete,
     fit,
     gain,
@@ -98,6 +99,29 @@ def target_form(record: Any) -> Any:
     return record[1] if len(record) == 3 else float
 
 
+def precise(keep: Any, out: Any) -> Any:
+    """What a partial derivative is computed from, in the precision of the result: 1 / x would lose it.
+
+    Where a float64 meets a float32, the derivative is a float64's too.
+    """
+    dtype = getattr(out, "dtype", _DOUBLE)
+    for value in keep:
+        own = getattr(value, "dtype", dtype)
+        if own is not dtype and own.kind in "fc" and own.itemsize < dtype.itemsize:
+            return tuple(_precise(value, dtype) for value in keep)
+    return keep
+
+
+def _precise(value: Any, dtype: Any) -> Any:
+    own = getattr(value, "dtype", dtype)
+    if own.kind not in "fc":
+        return value
+    wide = np.promote_types(own, np.finfo(dtype).dtype)
+    return value if wide == own else cast(value, wide)
+
+
+_DOUBLE = np.dtype(float)
+
 # --- forward mode ---------------------------------------------------------------------------------
 
 
@@ -150,7 +174,10 @@ def push(rule: Rule, bound: dict[str, Any], tangents: dict[str, Any], out: Any, 
         for name, partial, keep in zip(rule.arrays, rule.pulls, rule.keeps, strict=True):
             t = tangents.get(name)
             if t is not None:
-                term = t * partial(*kept(keep, bound, out))
+                values = kept(keep, bound, out)
+                if type(out) is float or type(out) is np.float64:  # 1 / 0 is infinite
+                    values = tuple(np.float64(v) if type(v) is float else v for v in values)
+                term = t * partial(*precise(values, out))
                 total = term if total is None else total + term
         return total
     if rule.kind == "general":

@@ -13,7 +13,7 @@ import numpy as np
 
 from paradual.arrays import Scatter, bare, cast, dispatch, is_complex, shape_of
 from paradual.errors import ParadualValueError
-from paradual.rules.reductions import in_dtype
+from paradual.rules.reductions import in_dtype, number
 from paradual.rules.registry import composed, multilinear
 
 
@@ -62,7 +62,7 @@ composed(np.dot, _dot)
 def _inner(a: Any, b: Any) -> Any:
     if not shape_of(a) or not shape_of(b):
         return np.multiply(_strong(a), _strong(b))
-    return np.tensordot(a, b, axes=(-1, -1))
+    return number(np.tensordot(a, b, axes=(-1, -1)))
 
 
 composed(np.inner, _inner)
@@ -184,10 +184,12 @@ def _uncontract(g: Any, subscripts: str, operands: Any, operands_shape: Any, act
         have = shape_of(c)
         full = [have[there.index(ch)] if ch in there else 1 for ch in unique]
         c = np.reshape(c, full)
-        c = np.broadcast_to(
-            c, [sizes[ch] if ch not in there else n for ch, n in zip(unique, full, strict=True)]
-        )
+        # where another operand is longer, it was this one that was repeated: the sweep sums over that axis
+        c = np.broadcast_to(c, [sizes[ch] if n == 1 else n for ch, n in zip(unique, full, strict=True)])
         if len(unique) < len(wanted):  # a diagonal was taken: put the cotangent back onto it
+            c = np.sum(
+                c, axis=tuple(j for j, ch in enumerate(unique) if sizes[ch] != c.shape[j]), keepdims=True
+            )
             grid = np.ogrid[tuple(slice(sizes[ch]) for ch in unique)]
             c = Scatter(tuple(grid[unique.index(ch)] for ch in wanted), c)
         contributions.append(c)

@@ -54,6 +54,11 @@ def as_array(x: Any) -> Any:
     return x if hasattr(x, "shape") else np.asarray(x)
 
 
+def number(x: Any) -> Any:
+    """A result as NumPy returns it: a number, where `np.where` makes an array of no dimensions."""
+    return x if shape_of(x) else x[()]
+
+
 def is_given(option: Any) -> bool:
     """Whether an option was given, and is not NumPy's mark for a default."""
     return option is not None and option is not np._NoValue  # type: ignore[attr-defined]
@@ -207,9 +212,14 @@ def _joined(f: Any, neutral: float, join: Any) -> Any:
         dtype: Any = None,
         out: Any = None,
         keepdims: Any = False,
-        initial: Any = None,
+        initial: Any = np._NoValue,  # type: ignore[attr-defined]
         where: Any = True,
     ) -> Any:
+        if initial is None and where is not True:
+            raise ValueError(
+                f"reduction operation '{join.__name__}' does not have an identity, so to use a where mask "
+                "one has to specify 'initial'"
+            )
         total = f(select(as_array(a), where, neutral), axis=axis, dtype=dtype, out=out, keepdims=keepdims)
         if not is_given(initial):
             return total
@@ -284,7 +294,7 @@ def _mean(
     if np.all(n):
         return total / n
     warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=4)
-    return np.where(n == 0, np.nan, total / np.maximum(n, 1))
+    return number(np.where(n == 0, np.nan, total / np.maximum(n, 1)))
 
 
 variant(np.mean, _mean)
@@ -388,7 +398,7 @@ def _average(
         if np.any(scale == 0):
             raise ZeroDivisionError("Weights sum to zero, can't be normalized")
         out = np.sum(in_dtype(a * weights, precision), axis=axes, keepdims=keep) / scale
-    return (out, np.copy(np.broadcast_to(scale, shape_of(out)))) if returned else out
+    return (out, number(np.copy(np.broadcast_to(scale, shape_of(out))))) if returned else out
 
 
 def expand_weights(weights: Any, shape: Any, axes: tuple[int, ...]) -> Any:

@@ -26,6 +26,7 @@ from paradual.rules.reductions import (
     in_dtype,
     is_given,
     is_set,
+    number,
     plain,
     root,
 )
@@ -94,7 +95,7 @@ def _at_rank(f: Any, a: Any, axis: Any, keepdims: Any, weights: Any = None, **q:
     out = out if out.dtype == dtype else cast(out, dtype)
     if keepdims:
         return np.reshape(out, form + tuple(1 if k in axes else m for k, m in enumerate(a.shape)))
-    return out if out.shape == form + batch else np.reshape(out, form + batch)
+    return number(out if out.shape == form + batch else np.reshape(out, form + batch))
 
 
 def _real(a: Any) -> Any:
@@ -193,7 +194,7 @@ def _nanspread(finish: Any) -> Any:
         total = in_dtype(deviations(a, axis, keepdims, there, mean), dtype)
         if np.all(n > 0):
             return finish(total / n)
-        return np.where(n > 0, finish(np.where(n > 0, total, 1) / np.where(n > 0, n, 1)), np.nan)
+        return number(np.where(n > 0, finish(np.where(n > 0, total, 1) / np.where(n > 0, n, 1)), np.nan))
 
     return definition
 
@@ -216,7 +217,7 @@ def _nan_extremum(f: Any, worst: float) -> Any:
         out = f(np.where(missing, worst, a), axis=axis, keepdims=keepdims, initial=initial, where=where)
         if initial is np._NoValue and np.any(lost := np.all(missing, axis=axis, keepdims=keepdims)):
             warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=3)
-            return np.where(lost, np.nan, out)
+            return number(np.where(lost, np.nan, out))
         return out
 
     return definition
