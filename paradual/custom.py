@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from paradual.apply import record_step
-from paradual.arrays import form_of, is_buffer, memory, zeros
+from paradual.arrays import form_of, is_buffer, memory, shape_of, zeros
 from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, primal
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.kin import relate
@@ -176,13 +176,14 @@ class custom_vjp:
     ----------
     fn : callable
         The function.
-    nondiff_argnums : sequence of int
+    nondiff_argnums : int or sequence of int
         Arguments that are not differentiated; ``bwd`` gets them first.
 
     Notes
     -----
     ``f.defvjp(fwd, bwd)``: ``fwd(*args)`` returns the result and whatever ``bwd`` needs;
-    ``bwd(residuals, cotangent)`` returns a tuple with the cotangent of each argument (None for zero).
+    ``bwd(residuals, cotangent)`` returns a tuple with the cotangent of each argument (None for zero),
+    which has the argument's shape: where the function broadcasts, ``bwd`` sums.
     Forward mode follows: the pushforward is the transpose of ``bwd``, which is linear.
 
     Examples
@@ -196,10 +197,12 @@ class custom_vjp:
     1.0
     """
 
-    def __init__(self, fn: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+    def __init__(self, fn: Function, nondiff_argnums: int | Sequence[int] = ()) -> None:
         update_wrapper(self, fn)
         self.fn = fn
-        self.nondiff_argnums = tuple(nondiff_argnums)
+        self.nondiff_argnums = (
+            (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
+        )
         self.fwd: Function | None = None
         self.bwd: Function | None = None
 
@@ -213,18 +216,27 @@ class custom_vjp:
             raise ParadualTypeError(
                 f"{_name(self)} has no derivative yet: call {_name(self)}.defvjp(fwd, bwd)"
             )
-        fixed = tuple(args[k] for k in self.nondiff_argnums)
-        leaves, structure = flatten(tuple(arg for k, arg in enumerate(args) if k not in self.nondiff_argnums))
+        n = len(args)
+        if not all(-n <= k < n for k in self.nondiff_argnums):
+            raise ParadualValueError(
+                f"{_name(self)} got {n} arguments: nondiff_argnums={self.nondiff_argnums}"
+            )
+        constant = [k % n for k in self.nondiff_argnums]
+        fixed = tuple(args[k] for k in constant)
+        leaves, structure = flatten(tuple(arg for k, arg in enumerate(args) if k not in constant))
         tape = innermost(leaves)
         if tape is None:
             return self.fn(*args)
         values, places = _lower_all(leaves, tape)
         primals = list(unflatten(structure, values))
-        call = [args[k] if k in self.nondiff_argnums else primals.pop(0) for k in range(len(args))]
-        out, residuals = self.fwd(*call)
+        call = [args[k] if k in constant else primals.pop(0) for k in range(n)]
+        out, residuals = _pair(self.fwd(*call), f"fwd of {_name(self)}", "the result, residuals")
         _check_closed(self, (out, residuals), tape)
         results, out_structure = flatten(out)
-        keep = (self.bwd, fixed, residuals, out_structure, structure, _name(self))
+        shapes = tuple(
+            None if place is None else shape_of(v) for v, place in zip(values, places, strict=True)
+        )
+        keep = (self.bwd, fixed, residuals, out_structure, structure, shapes, _name(self))
         if tape.records is not None:
             parts = record_step(tape, _custom_vjp, results, ((places, 0, keep),))
         else:
@@ -285,7 +297,7 @@ class custom_jvp:
                 zeros(form_of(v), v) if t is None and is_inexact(v) else t
                 for v, t in zip(values, places, strict=True)
             ]
-            out, t_out = self.rule(unflatten(structure, values), unflatten(structure, tangents))
+            out, t_out = _ruled(self.rule, unflatten(structure, values), unflatten(structure, tangents))
             _check_closed(self, (out, t_out), tape)
             results, out_structure = flatten(out)
             parts = [_forward_dual(v, t, tape) for v, t in zip(results, flatten(t_out)[0], strict=True)]
@@ -302,6 +314,31 @@ class custom_jvp:
 
 def _name(f: Any) -> str:
     return getattr(f, "__name__", "the function")
+
+
+def _pair(returned: Any, what: str, parts: str) -> Any:
+    if not isinstance(returned, tuple) or len(returned) != 2:  # an array of length 2 would unpack, too
+        raise ParadualTypeError(f"{what} must return ({parts}); it returned {type(returned).__name__}")
+    return returned
+
+
+def _ruled(rule: Function, primals: Any, tangents: Any) -> Any:
+    """What the rule of a custom_jvp returns, checked: a result, and a tangent of the same form."""
+    what = f"the rule {_name(rule)} of a custom_jvp"
+    out, t_out = _pair(rule(primals, tangents), what, "the result, its tangent")
+    (results, structure), (parts, t_structure) = flatten(out), flatten(t_out)
+    if structure != t_structure:
+        raise ParadualValueError(
+            f"{what} returned a tangent with the structure {t_structure} for a result with {structure}: "
+            "write np.zeros_like(out) for no tangent"
+        )
+    for v, t in zip(results, parts, strict=True):
+        zero = isinstance(t, int | float) and not isinstance(t, np.generic) and t == 0
+        if is_inexact(v) and shape_of(t) != shape_of(v) and not zero:
+            raise ParadualValueError(
+                f"{what} returned a tangent of shape {shape_of(t)} for a result of shape {shape_of(v)}"
+            )
+    return out, t_out
 
 
 def _positional(fn: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -361,7 +398,14 @@ def _custom_jvp(*args: Any) -> Any:
 
 
 def _custom_vjp_pull(
-    g: Any, bwd: Function, fixed: Any, residuals: Any, out_structure: Any, structure: Any, name: str
+    g: Any,
+    bwd: Function,
+    fixed: Any,
+    residuals: Any,
+    out_structure: Any,
+    structure: Any,
+    shapes: Any,
+    name: str,
 ) -> list[Any]:
     own = [copy(part) if is_buffer(primal(part)) else part for part in g]  # bwd may write into them
     cotangents = bwd(*fixed, residuals, unflatten(out_structure, own))
@@ -382,6 +426,12 @@ def _custom_vjp_pull(
                 f"argument with {argument}"
             )
         leaves.extend(found)
+    for part, shape in zip(leaves, shapes, strict=True):
+        if part is not None and shape is not None and shape_of(part) != shape:
+            raise ParadualValueError(
+                f"bwd of {name} returned a cotangent of shape {shape_of(part)} for an argument of shape "
+                f"{shape}: sum it over the axes that were broadcast, and write None for zero"
+            )
     return leaves
 
 
@@ -394,7 +444,7 @@ def _custom_jvp_pull(g: Any, rule: Function, values: Any, structure: Any, active
             next(given) if on else zeros(form_of(v), v) if is_inexact(v) else v
             for v, on in zip(values, active, strict=True)
         ]
-        _, t_out = rule(unflatten(structure, values), unflatten(structure, full))
+        _, t_out = _ruled(rule, unflatten(structure, values), unflatten(structure, full))
         return [
             fit_tangent(t, part) if part is not None else 0.0
             for t, part in zip(flatten(t_out)[0], g, strict=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ class _Check:
 
     modes: tuple[str, ...]
     eps: float
+    refine: bool  # whether another step may be taken where this one does not suit the function
+    roundoff: float
     atol: float
     rtol: float
     exact: float  # absolute and relative tolerance between results that differ by roundoff only
@@ -68,10 +70,12 @@ def check_grads(
     atol, rtol : float, optional
         Tolerance of the comparison with finite differences: ``atol + rtol * size``, where ``size`` is
         that of the largest number compared.  By default both are 1e-6 in double precision and 2e-3 in
-        single precision; the coarsest dtype among arguments and results decides.
+        single precision; the coarsest dtype among arguments and results decides.  Derivatives that are
+        small beside the function's values need an ``atol`` of their own.
     eps : float, optional
-        The step of the finite differences, by default 6e-6 in double and 5e-3 in single precision: the
-        function must be smooth that far around the point.
+        The step of the finite differences: the function must be smooth that far around the point.  By
+        default 6e-6 in double and 5e-3 in single precision, and where this does not suit the function
+        (values of 1e-8 or 1e8, say) the step at which its differences settle best.
     seed : int or numpy.random.Generator
         Where the directions come from.
 
@@ -117,6 +121,8 @@ def check_grads(
     check = _Check(
         modes=tuple(modes),
         eps=STEPS[bits] if eps is None else eps,
+        refine=eps is None,
+        roundoff=float(np.finfo(f"f{bits // 8}").eps),
         atol=tolerance if atol is None else atol,
         rtol=tolerance if rtol is None else rtol,
         exact=float(np.finfo(f"f{bits // 8}").eps) ** (2 / 3),
@@ -128,6 +134,55 @@ def check_grads(
 
 def _check_order(check: _Check, f: Function, points: Leaves, order: int, of: str) -> None:
     """Check the first derivative of ``f``, then those of its derivatives; ``of`` names ``f``."""
+    state = check.rng.bit_generator.state
+    try:
+        t, w = _check_first(check, f, points, of)
+    except AssertionError:
+        step = _settled(check, f, points) if check.refine else None
+        if step is None:
+            raise
+        check.rng.bit_generator.state = state  # the same directions
+        t, w = _check_first(replace(check, eps=step), f, points, of)
+    if order == 1:
+        return
+    n = len(points)
+    if "fwd" in check.modes:
+
+        def forward(*both: Any) -> Any:
+            return jvp(f, both[:n], both[n:])[1]
+
+        _check_order(check, forward, [*points, *t], order - 1, f" over forward mode{of}")
+    if "rev" in check.modes:
+
+        def reverse(*both: Any) -> Any:
+            return vjp(f, *both[:n])[1](both[n:])
+
+        _check_order(check, reverse, [*points, *w], order - 1, f" over reverse mode{of}")
+
+
+def _settled(check: _Check, f: Function, points: Leaves) -> float | None:
+    """The step at which the finite differences change least if it is halved, if that is little.
+
+    No derivative is asked, so that a wrong one has no say in this.
+    """
+    t = [_random(np.random.default_rng(0), p) for p in points]
+    # not further than the points are from 0, where other branches of the function may be
+    reach = 0.25 * min(max(1.0, float(np.max(np.abs(p), initial=0.0))) for p in points)
+    settled = []
+    for step in [h for k in range(-12, 13) if (h := check.eps * 8.0**k) <= reach]:
+        with suppress(ArithmeticError, ValueError), np.errstate(all="ignore"):
+            sizes = [float(np.max(np.abs(v), initial=0.0)) for v in f(*_shifted(points, t, step))]
+            whole, half = (_differences(f, points, t, h) for h in (step, step / 2))
+            slopes = [float(np.max(np.abs(d), initial=0.0)) for d in half]
+            change = [float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(whole, half, strict=True)]
+            error = max(change) + check.roundoff * max(sizes) / step
+            if max(slopes) > 0 and error <= check.rtol * max(slopes):  # false for NaN
+                settled.append((error / max(slopes), step))
+    return min(settled)[1] if settled else None
+
+
+def _check_first(check: _Check, f: Function, points: Leaves, of: str) -> tuple[list[Any], list[Any]]:
+    """Check the first derivative of ``f``, and return the directions: of the arguments, of the results."""
     values = f(*_shifted(points, points, 0.0))
     t = [_random(check.rng, p) for p in points]
     w = [_random(check.rng, v) for v in values]
@@ -161,21 +216,7 @@ def _check_order(check: _Check, f: Function, points: Leaves, order: int, of: str
         got, expected = _inner(cotangents, t), _inner(w, tangents)
         name = f"reverse against forward mode{of}, <J^T w, v>"
         _assert_close(name, got, expected, check.exact, check.exact, size, "<w, J v>")
-    if order == 1:
-        return
-    n = len(points)
-    if "fwd" in check.modes:
-
-        def forward(*both: Any) -> Any:
-            return jvp(f, both[:n], both[n:])[1]
-
-        _check_order(check, forward, [*points, *t], order - 1, f" over forward mode{of}")
-    if "rev" in check.modes:
-
-        def reverse(*both: Any) -> Any:
-            return vjp(f, *both[:n])[1](both[n:])
-
-        _check_order(check, reverse, [*points, *w], order - 1, f" over reverse mode{of}")
+    return t, w
 
 
 def _check_alone(check: _Check, f: Function, points: Leaves) -> None:
@@ -236,7 +277,8 @@ def _shifted(points: Leaves, t: Leaves, eps: float) -> list[Any]:
 
 
 def _differences(f: Function, points: Leaves, t: Leaves, eps: float) -> list[Any]:
-    above, below = f(*_shifted(points, t, eps)), f(*_shifted(points, t, -eps))
+    with np.errstate(all="ignore"):  # beyond a function's domain they are NaN, which is noticed
+        above, below = f(*_shifted(points, t, eps)), f(*_shifted(points, t, -eps))
     return [(a - b) / (2 * eps) for a, b in zip(above, below, strict=True)]
 
 

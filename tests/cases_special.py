@@ -239,6 +239,12 @@ for name in ("eval_legendre", "eval_chebyt", "eval_hermite", "eval_jacobi"):
 case(sp.eval_legendre, "real-order", between(-0.8, 0.8)(3), fn=lambda x: sp.eval_legendre(2.5, x))
 case(sp.expn, "orders", between(0.5, 2.0)(3), fn=lambda x: sp.expn(np.arange(4)[:, None], x))
 case(sp.jv, "orders", between(0.5, 2.0)(3), fn=lambda x: sp.jv(np.arange(-2, 3)[:, None], x))
+case(
+    sp.lpmv,
+    "negative-order",
+    between(-0.8, 0.8)(3),
+    fn=lambda x: sp.lpmv([[-1], [-1], [-2]], [[1], [2], [2]], x),
+)
 case(sp.huber, "inside", between(1.2, 2.0)(3), between(-1.0, 1.0)(3))
 case(sp.ellipkinc, "small-m", between(-2.0, 2.0)(4), np.array([0.0, 1e-9, -1e-4, 0.009]))
 case(sp.ellipeinc, "small-m", between(-2.0, 2.0)(4), np.array([0.0, 1e-9, -1e-4, 0.009]))

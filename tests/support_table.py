@@ -45,6 +45,7 @@ NOTES = {
     "numpy.where": "a NaN from the branch not taken does not leak",
     "numpy.zeros_like": "a constant that can be written: y[i] = x",
 }
+REFUSED = ("odeint", "solve_ivp")
 WRITERS = ("copyto", "put", "place", "putmask", "put_along_axis", "fill_diagonal")
 
 
@@ -62,6 +63,8 @@ def note(f: object) -> str:
     name = title(f)
     if name.removeprefix("numpy.") in WRITERS:
         return NOTES["numpy.copyto"]
+    if isinstance(f, np.ufunc) and 0 < len(rule.arrays) < f.nin:  # the order of a Bessel function is constant
+        return f"in {', '.join(rule.arrays)}"
     return NOTES.get(name, "")
 
 
@@ -99,7 +102,8 @@ def scipy_rows() -> list[str]:
             and value is not getattr(original, name, None)
             and (callable(value) or hasattr(value, "logpdf") or hasattr(value, "logpmf"))
         )
-        rows.extend(f"| `paradual.scipy.{module_name}.{name}` | forward, reverse |" for name in names)
+        modes = {name: "error" if name in REFUSED else "forward, reverse" for name in names}
+        rows.extend(f"| `paradual.scipy.{module_name}.{name}` | {modes[name]} |" for name in names)
     return rows
 
 

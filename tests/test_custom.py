@@ -167,6 +167,60 @@ def test_a_cotangent_of_a_wrong_shape():
         pdl.grad(f)(A)
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (4, 3), (1,), (2,), ()], ids=str)
+def test_a_cotangent_that_only_broadcasts_is_refused_in_both_modes(shape):
+    f = pdl.custom_vjp(lambda x: 2 * x)
+    f.defvjp(lambda x: (2 * x, None), lambda residuals, g: (np.ones(shape) * np.sum(g),))
+    for attempt in (lambda: pdl.vjp(f, A)[1](A), lambda: pdl.jvp(f, (A,), (A,))):
+        with pytest.raises(
+            ParadualValueError, match=r"cotangent of shape .* argument of shape \(3,\): sum it"
+        ):
+            attempt()
+
+
+@pytest.mark.parametrize("fixed", [0, -2, (0,), [-2]], ids=str)
+def test_nondiff_argnums_are_counted_as_arguments_are(fixed):
+    f = pdl.custom_vjp(lambda fn, x: fn(x), nondiff_argnums=fixed)
+    f.defvjp(lambda fn, x: (fn(x), x), lambda fn, x, g: (g * np.cos(x),))
+    assert pdl.grad(lambda x: f(np.sin, x))(0.5) == np.cos(0.5)
+    assert pdl.jvp(lambda x: f(np.sin, x), (0.5,), (1.0,))[1] == np.cos(0.5)
+
+
+def test_nondiff_argnums_that_do_not_exist():
+    f = pdl.custom_vjp(lambda x: x, nondiff_argnums=(1,))
+    f.defvjp(lambda x: (x, None), lambda fixed, residuals, g: (g,))
+    with pytest.raises(ParadualValueError, match="1 arguments: nondiff_argnums"):
+        pdl.grad(f)(1.0)
+
+
+def test_fwd_and_rules_return_pairs():
+    f = pdl.custom_vjp(lambda x: 2 * x)
+    f.defvjp(lambda x: 2 * x, lambda residuals, g: (2 * g,))
+    with pytest.raises(ParadualTypeError, match=r"fwd of <lambda> must return \(the result, residuals\)"):
+        pdl.vjp(f, A[:2])  # two numbers, which would unpack
+    h = pdl.custom_jvp(lambda x: 2 * x)
+    h.defjvp(lambda primals, tangents: 2 * tangents[0])
+    for attempt in (lambda: pdl.vjp(h, A)[1](A), lambda: pdl.jvp(h, (A,), (A,))):
+        with pytest.raises(ParadualTypeError, match="must return"):
+            attempt()
+
+
+@pytest.mark.parametrize("tangent", [None, np.ones(2), np.float64(1.0), np.ones((2, 3))], ids=str)
+def test_tangents_that_do_not_match(tangent):
+    f = pdl.custom_jvp(lambda x: 2 * x)
+    f.defjvp(lambda primals, tangents: (2 * primals[0], tangent))
+    for attempt in (lambda: pdl.vjp(f, A)[1](A), lambda: pdl.jvp(f, (A,), (A,))):
+        with pytest.raises(ParadualValueError, match="returned a tangent"):
+            attempt()
+
+
+def test_a_tangent_of_zero_may_be_a_number():
+    f = pdl.custom_jvp(lambda x: 2 * x)
+    f.defjvp(lambda primals, tangents: (2 * primals[0], 0.0))
+    np.testing.assert_array_equal(pdl.vjp(f, A)[1](A)[0], np.zeros(3))
+    np.testing.assert_array_equal(pdl.jvp(f, (A,), (A,))[1], np.zeros(3))
+
+
 def test_undefined():
     for f in (pdl.custom_vjp(segment), pdl.custom_jvp(segment)):
         with pytest.raises(ParadualTypeError, match="segment has no derivative yet"):

@@ -11,8 +11,9 @@ from cases import BINARY, CASES, REDUCTIONS
 from hypothesis import given, settings
 
 import paradual as pdl
+from paradual import rules
 from paradual.dual import Dual
-from paradual.errors import NotDifferentiableError
+from paradual.errors import NotDifferentiableError, ParadualValueError
 from paradual.rules.registry import RULES, kind, name_of
 from paradual.testing import check_grads
 from paradual.trees import flatten, unflatten
@@ -359,3 +360,19 @@ def test_second_derivatives_at_a_kink_are_nan_and_not_a_number(f):
     np.testing.assert_array_equal(pdl.grad(f)(np.zeros(2)), 0)
     assert np.isnan(pdl.hessian(f)(np.zeros(2))).all()
     assert np.isnan(pdl.hvp(f, (np.zeros(2),), (np.array([1.0, 2.0]),))[0]).any()
+
+
+DECLARATIONS = {
+    "keyword-only": lambda: rules.elementwise(np.exp, lambda *, x: x),
+    "a-number": lambda: rules.elementwise(np.exp, 2.0),
+    "none": lambda: rules.linear(np.negative, None),
+    "two-results": lambda: rules.elementwise(np.modf, lambda: 1.0),
+}
+
+
+@pytest.mark.parametrize("name", DECLARATIONS)
+def test_a_wrong_declaration_names_the_cure(name):
+    before = dict(RULES)
+    with pytest.raises(ParadualValueError, match=r"must name|write functions|rules\.general"):
+        DECLARATIONS[name]()
+    assert before == RULES

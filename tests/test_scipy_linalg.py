@@ -179,7 +179,13 @@ case(
     single=False,
 )
 case("solve_sylvester", lambda m, a, b, q: m.solve_sylvester(a, b, q), well(3, 3), well(2, 2), normal(3, 2))
-case("solve_sylvester-complex", lambda m, *x: m.solve_sylvester(*x), well(2, 2, of=z), well(2, 2), z(2, 2))
+case(
+    "solve_sylvester-complex",
+    lambda m, *x: m.solve_sylvester(*x),
+    well(2, 2, of=z),
+    well(2, 2, of=z),
+    z(2, 2),
+)
 case(
     "solve_continuous_lyapunov",
     lambda m, a, q: m.solve_continuous_lyapunov(a, q),
@@ -379,3 +385,14 @@ def test_in_parallel_tasks_and_in_another_process():
         [sys.executable, "-c", code], input=pickle.dumps((pullback, out)), stdout=subprocess.PIPE, check=True
     )
     np.testing.assert_array_equal(pickle.loads(done.stdout), pullback(out)[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sylvester_equation_of_a_real_and_a_complex_matrix(seed):
+    rng = np.random.default_rng(seed)
+    a, b, q = rng.standard_normal((3, 3, 3))
+    b = b + 1j * rng.standard_normal((3, 3))
+    for m, n in ((a, b), (b, a)):  # SciPy 1.17 mixes the real and the complex Schur form
+        x = ours.solve_sylvester(m, n, q)
+        np.testing.assert_allclose(m @ x + x @ n, q, atol=1e-10)
+        check_grads(ours.solve_sylvester, (m, n, q), rtol=1e-4)

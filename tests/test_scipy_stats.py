@@ -207,3 +207,20 @@ def test_dirichlet():
     )
     with pytest.raises(ValueError, match="simplex"):
         pdl.vjp(lambda a: ours.dirichlet.logpdf(np.ones(3), a), alpha)
+
+
+def test_entropies():
+    mean, root = np.arange(3.0), RNG.standard_normal((3, 3))
+    for cov in (root @ root.T + np.eye(3), np.array([0.5, 1.0, 2.0]), 2.5):
+        centre = mean if np.shape(cov) else None
+        value, pullback = pdl.vjp(lambda c, m=centre: ours.multivariate_normal.entropy(m, c), cov)
+        np.testing.assert_allclose(value, theirs.multivariate_normal.entropy(centre, cov), rtol=1e-13)
+        assert np.shape(pullback(1.0)[0]) == np.shape(cov)
+    check_grads(lambda r, m: ours.multivariate_normal.entropy(m, r @ r.T + np.eye(3)), (root, mean))
+    check_grads(lambda c: ours.multivariate_normal.entropy(cov=c), (2.5,))
+    alpha = np.array([0.7, 1.6, 3.1])
+    value = pdl.vjp(ours.dirichlet.entropy, alpha)[0]
+    np.testing.assert_allclose(value, theirs.dirichlet.entropy(alpha), rtol=1e-13)
+    check_grads(ours.dirichlet.entropy, (alpha,))
+    with pytest.raises(ValueError, match="greater than 0"):
+        pdl.vjp(ours.dirichlet.entropy, -alpha)

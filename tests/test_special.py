@@ -79,6 +79,23 @@ def test_second_derivatives_at_removable_points(f):
     check_grads(f, (np.array([x]),))
 
 
+VOIGT = {  # {(x, sigma, gamma): derivatives in x, sigma and gamma}, by mpmath with 40 digits
+    (2.0, 0.1, 0.5): (-0.035690712490858596, 0.004970483499713581, 0.06638020814235085),
+    (0.7, 0.001, 0.6): (-0.37007694539662034, 0.0006903926594734699, 0.05727249127372073),
+    (5.0, 0.4, 0.3): (-0.0015774657893397955, 0.0003868446463772201, 0.012839045797363237),
+    (3.0, 0.0, 0.5): (-0.011160609595925458, 0.0, 0.03255177798811592),
+    (-40.0, 3.0, 0.0): (1.4711343837009794e-39, 1.9504790037235483e-38, 0.00020239919258032639),
+}
+
+
+@pytest.mark.parametrize("point", VOIGT, ids=str)
+def test_voigt_profile_near_its_limits(point):
+    got = pdl.grad(sp.voigt_profile, (0, 1, 2))(*point)
+    arrays = pdl.grad(lambda *a: np.sum(sp.voigt_profile(*a)), (0, 1, 2))(*(np.full(2, x) for x in point))
+    for a, b, expected in zip(got, arrays, VOIGT[point], strict=True):
+        np.testing.assert_allclose([a, *b], expected, rtol=1e-10)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_quotient_of_zeros_has_no_second_derivative():
     mixed = pdl.jacobian(pdl.grad(lambda y, x: sp.xlogy(x, y)), 1)(0.0, 0.0)

@@ -211,6 +211,43 @@ def test_a_direction_that_is_ignored_fails():
     fails("forward mode", lambda x: x[0] * pdl.stop_gradient(x[1]), X, order=1)
 
 
+# --- values that are very small or very large ---------------------------------------------------------------
+
+SCALED = {
+    "square": lambda x: x * x,
+    "root": np.sqrt,
+    "logarithm": np.log,
+    "inverse": lambda x: 1 / x,
+    "norm": np.linalg.norm,
+    "shares": lambda x: x / np.sum(x),
+}
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-4, 1e4, 1e8])
+@pytest.mark.parametrize("name", SCALED)
+def test_right_derivatives_of_any_size_pass(name, size):
+    check_grads(SCALED[name], (size * X[:2] ** 2,))
+    if size < 1e8:  # float32 has no numbers in between
+        check_grads(SCALED[name], ((size * X[:2] ** 2).astype(np.float32),), order=1)
+
+
+@pytest.mark.parametrize("fn", [lambda x: x * x + 1e6, lambda x: np.var(1e4 + x), lambda x: np.exp(1e3 * x)])
+def test_right_derivatives_pass_where_the_usual_step_does_not_suit(fn):
+    check_grads(fn, (X / 10,), order=1)
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-4, 1e4, 1e8])
+def test_wrong_derivatives_of_any_size_fail(size):
+    x = size * X[:2] ** 2
+    for modes in (("rev", "fwd"), ("rev",), ("fwd",)):
+        fails("differs", lambda x: np.log(x / size) * x * pdl.stop_gradient(x / size), x, modes=modes)
+        fails("differs", lambda x: x * pdl.stop_gradient(np.sqrt(x / size)), x, modes=modes)
+
+
+def test_a_step_that_is_given_is_kept():
+    fails("nan", np.log, np.array([1e-8, 2e-8]), eps=1e-6)
+
+
 # --- wrong shapes and dtypes fail ---------------------------------------------------------------------------
 # The sweep gives every cotangent the form of its primal, so that no rule can get this wrong: the
 # transforms themselves are replaced here.

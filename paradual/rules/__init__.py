@@ -1,11 +1,13 @@
-"""Derivative rules: one line a function, and the place to give a function of your own one.
+"""Derivative rules: one line a function, and the place to give a ufunc or a library's function one.
 
 >>> import numpy as np
 >>> from paradual import rules
->>> def cube(x):
-...     return x * x * x
 >>> rules.kind(np.sin)
 'elementwise'
+
+A rule is for a function that NumPy's protocols offer to its arguments: a ufunc, or one decorated for
+``__array_function__``.  A plain Python function is differentiated through its steps, and a rule of it is
+never asked for: use `paradual.custom_vjp` or `paradual.custom_jvp`.
 """
 
 from paradual.rules import (  # the tables register themselves

@@ -17,6 +17,11 @@ parameters of the function (``x``, or ``x1`` and ``x2``, for ufuncs), or
 * ``active``: which of the operands need a cotangent, as a tuple of bools.
 
 Rules call NumPy functions only, so the same line serves NumPy, CuPy and nested duals.
+
+A rule is asked for when a function meets a value that is being differentiated through NumPy's protocols:
+the function is a ufunc, or it offers ``__array_function__`` its arguments, as NumPy's functions do.  A plain
+Python function does not, and is differentiated step by step: decorate it with `paradual.custom_vjp` or
+`paradual.custom_jvp` to give it a derivative of its own.
 """
 
 from __future__ import annotations
@@ -149,8 +154,12 @@ def _check_names(f: Function, names: tuple[str, ...]) -> None:
 
 def _wanted(f: Function, pull: Function, skip: int, names: tuple[str, ...]) -> Any:
     """The (name, default) pairs that a pullback asks for, checked against the function."""
+    if not callable(pull):
+        raise ParadualValueError(
+            f"a rule of {name_of(f)} is given as {pull!r}: write functions, as lambda: 2.0 for a constant"
+        )
     wanted = list(inspect.signature(pull).parameters.values())
-    if len(wanted) < skip or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in wanted):
+    if len(wanted) < skip or any(p.kind in (p.VAR_POSITIONAL, p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in wanted):
         raise ParadualValueError(
             f"the rule of {name_of(f)} must name what it needs"
             + (", after the cotangent or tangent" if skip else "")
@@ -221,6 +230,10 @@ def elementwise(f: Function, *partials: Function, names: str = "") -> None:
     if isinstance(f, np.ufunc) and len(partials) != f.nin:
         raise ParadualValueError(
             f"{name_of(f)} takes {f.nin} arrays, but {len(partials)} partial derivatives were given"
+        )
+    if isinstance(f, np.ufunc) and f.nout > 1:
+        raise ParadualValueError(
+            f"{name_of(f)} has {f.nout} results: give its rule with paradual.rules.general"
         )
     if not partials or len(params) != len(partials):
         raise ParadualValueError(

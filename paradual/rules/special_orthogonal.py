@@ -55,11 +55,14 @@ known(sp.eval_hermitenorm, "n x", x=lambda n, x: n * _lower(sp.eval_hermitenorm,
 
 # --- Legendre and hypergeometric functions (DLMF 14.10.5, 13.3.15, 13.3.22, 15.5.1) -----------------------
 
-known(
-    sp.lpmv,
-    "m v x",
-    x=lambda m, v, x, out: ((v + m) * sp.lpmv(m, v - 1, x) - v * x * out) / (1 - x * x),
-)
+
+def _lpmv_slope(m: Any, v: Any, x: Any, out: Any) -> Any:
+    last = v + m == 0  # then the function of degree v - 1 does not count, and SciPy has none
+    below = np.where(last, 0.0, (v + m) * sp.lpmv(m, np.where(last, v, v - 1), x))
+    return (below - v * x * out) / (1 - x * x)
+
+
+known(sp.lpmv, "m v x", x=_lpmv_slope)
 known(sp.hyp0f1, "v z", z=lambda v, z: sp.hyp0f1(v + 1, z) / v)
 known(sp.hyp1f1, "a b x", x=lambda a, b, x: a / b * sp.hyp1f1(a + 1, b + 1, x))
 known(sp.hyp2f1, "a b c z", z=lambda a, b, c, z: a * b / c * sp.hyp2f1(a + 1, b + 1, c + 1, z))

@@ -7,6 +7,7 @@ of matrices.  Transposes are without conjugation, for the convention df/dx - i d
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -188,9 +189,8 @@ def cholesky(a: Any, lower: bool = False) -> Any:
 @extends(_scipy.cho_factor)
 def cho_factor(a: Any, lower: bool = False) -> Any:
     c = cholesky(a, lower)
-    return c + (
-        np.triu(a, 1) if lower else np.tril(a, -1)
-    ), lower  # SciPy leaves the other triangle as it was
+    # SciPy leaves the other triangle as it was
+    return c + (np.triu(a, 1) if lower else np.tril(a, -1)), lower
 
 
 @extends(_scipy.cho_solve)
@@ -289,10 +289,16 @@ def solve_toeplitz(c_or_cr: Any, b: Any) -> Any:  # the whole matrix: O(n^3), an
     return np.linalg.solve(double(toeplitz(c, r)), b)
 
 
+@wraps(_scipy.solve_sylvester)
+def _solve_sylvester(a: Any, b: Any, q: Any) -> Any:
+    a, b = (np.asarray(x, np.result_type(a, b)) for x in (a, b))  # SciPy's result of a mixture is wrong
+    return _scipy.solve_sylvester(a, b, q)
+
+
 def sylvester(a: Any, b: Any, q: Any) -> Any:
     """`scipy.linalg.solve_sylvester`: ``a x + x b = q``."""
     out = dispatch(sylvester, [a, b, q], (a, b, q))
-    return _scipy.solve_sylvester(a, b, q) if out is NotImplemented else out
+    return _solve_sylvester(a, b, q) if out is NotImplemented else out
 
 
 def _sylvester_pull(g: Any, a: Any, b: Any, out: Any) -> Any:
@@ -308,7 +314,7 @@ general(
 )
 
 
-@extends(_scipy.solve_sylvester)
+@extends(_solve_sylvester)
 def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
     return sylvester(a, b, q)
 
@@ -322,10 +328,8 @@ solve_lyapunov = solve_continuous_lyapunov
 
 
 @extends(_scipy.solve_discrete_lyapunov)
-def solve_discrete_lyapunov(
-    a: Any, q: Any, method: Any = None
-) -> Any:  # either method has the same derivative
-    n, a = shape_of(a)[-1], double(a)
+def solve_discrete_lyapunov(a: Any, q: Any, method: Any = None) -> Any:
+    n, a = shape_of(a)[-1], double(a)  # either method has the same derivative
     system = np.eye(n * n) - np.kron(a, _conjugate(a))
     return np.reshape(np.linalg.solve(system, np.ravel(q)), (n, n))
 

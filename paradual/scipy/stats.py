@@ -359,10 +359,10 @@ TABLE = {d.name: d for d in list(globals().values()) if isinstance(d, _Distribut
 
 
 class _Multivariate:
-    """A distribution of several variables: ``logpdf`` and ``pdf``; what is not defined here is SciPy's."""
+    """A distribution of several variables; what is not defined here is SciPy's."""
 
-    def __init__(self, name: str, log_density: Any) -> None:
-        self.name, self.log_density = name, log_density
+    def __init__(self, name: str, log_density: Any, entropy: Any) -> None:
+        self.name, self.log_density, self._entropy = name, log_density, entropy
         self.scipy = getattr(_scipy, name)
         self.__doc__ = f"`scipy.stats.{name}` with derivatives."
 
@@ -386,6 +386,20 @@ class _Multivariate:
             return self.scipy.pdf(x, *args, **kwargs)
         return np.exp(self.log_density(x, *args, **kwargs))
 
+    def entropy(self, *args: Any, **kwargs: Any) -> Any:
+        """The differential entropy."""
+        if not differentiated(args, kwargs):
+            return self.scipy.entropy(*args, **kwargs)
+        return self._entropy(*args, **kwargs)
+
+
+def _covariance(mean: Any, cov: Any) -> tuple[Any, int]:
+    """The covariance as a matrix, and its size."""
+    if len(shape_of(cov)) == 2:
+        return cov, shape_of(cov)[0]
+    n = max(shape_of(mean)[0] if len(shape_of(mean)) else 1, *(shape_of(cov) or (1,)))
+    return np.eye(n) * cov, n  # it was a number, or the diagonal
+
 
 def _normal(x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Any:
     if allow_singular or isinstance(cov, _scipy.Covariance):
@@ -395,11 +409,7 @@ def _normal(x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False
         )
     _scipy.multivariate_normal.logpdf(*_plain((x, mean, cov)))  # refuses what SciPy refuses
     x, mean, cov = map(_number, (x, mean, cov))
-    if len(shape_of(cov)) == 2:
-        n = shape_of(cov)[0]
-    else:  # a number, or the diagonal
-        n = max(shape_of(mean)[0] if len(shape_of(mean)) else 1, *(shape_of(cov) or (1,)))
-        cov = np.eye(n) * cov
+    cov, n = _covariance(mean, cov)
     if not shape_of(x) or (len(shape_of(x)) == 1 and n == 1):
         x = np.expand_dims(x, -1)
     deviation = x if mean is None else x - mean
@@ -409,6 +419,21 @@ def _normal(x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False
     log_det = 2 * np.sum(np.log(np.diagonal(root)))
     out = -(n * LOG_2PI + log_det + np.sum(z * z, axis=0)) / 2
     return np.reshape(out, shape_of(deviation)[:-1])[()]
+
+
+def _normal_entropy(mean: Any = None, cov: Any = 1) -> Any:
+    _scipy.multivariate_normal.entropy(*_plain((mean, cov)))  # refuses what SciPy refuses
+    cov, n = _covariance(_number(mean), _number(cov))
+    return n * (1 + LOG_2PI) / 2 + np.sum(np.log(np.diagonal(np.linalg.cholesky(cov))))
+
+
+def _dirichlet_entropy(alpha: Any) -> Any:
+    _scipy.dirichlet.entropy(_plain(alpha))  # refuses what SciPy refuses
+    alpha = _number(alpha)
+    total = np.sum(alpha)
+    scale = np.sum(special.gammaln(alpha)) - special.gammaln(total)
+    spread = (total - shape_of(alpha)[0]) * special.psi(total)
+    return scale + spread - np.sum((alpha - 1) * special.psi(alpha))
 
 
 def _dirichlet(x: Any, alpha: Any) -> Any:
@@ -421,5 +446,5 @@ def _dirichlet(x: Any, alpha: Any) -> Any:
     return np.sum(special.xlogy(weights, x), axis=0) - scale
 
 
-multivariate_normal = _Multivariate("multivariate_normal", _normal)
-dirichlet = _Multivariate("dirichlet", _dirichlet)
+multivariate_normal = _Multivariate("multivariate_normal", _normal, _normal_entropy)
+dirichlet = _Multivariate("dirichlet", _dirichlet, _dirichlet_entropy)
