@@ -8,6 +8,7 @@ The reverse pass is one graph of ``reverse-…`` tasks, each where its tape is.
 
 from __future__ import annotations
 
+import itertools
 import re
 import uuid
 import weakref
@@ -83,10 +84,10 @@ class Cluster:
     def wait(self, tasks: Sequence[Task]) -> None:
         """Fetch the results of tasks; raise the error of the first that fails."""
         missing = [task for task in tasks if not task.done]
-        for task, parcel in zip(missing, self.gather([t.handle.value for t in missing]), strict=True):
-            _arrive(task, parcel)
-            task.outcome = parcel.value
-        for task in missing:
+        self._own([task for task in missing if task.tapes == ()])
+        values = self._arrive(missing, [task.handle.value for task in missing])
+        for task, value in zip(missing, values, strict=True):
+            task.outcome = value
             self.wait(task.needs)  # of which only the tapes matter, but they say what came before
             task.done = True
 
@@ -95,12 +96,60 @@ class Cluster:
         letter = _Letter(self)
         futures = [letter.part(part) for part in parts]
         letter.send()
-        found = []
-        for part, parcel in zip(parts, self.gather(letter.resolved(futures)), strict=True):
-            _arrive(part.task, parcel)
-            value = parcel.value
-            found.append(value if isinstance(value, dict) or value is None else {part.owner: value})
-        return found
+        values = self._arrive([part.task for part in parts], letter.resolved(futures))
+        return [
+            value if isinstance(value, dict) or value is None else {part.owner: value}
+            for part, value in zip(parts, values, strict=True)
+        ]
+
+    def _arrive(self, tasks: Sequence[Task], futures: list[Any]) -> list[Any]:
+        """Fetch what came of tasks, and see to it that the tapes of which it tells stay.
+
+        Tapes of tasks that were forked on a worker are wanted by that worker, until they are wanted here.
+        If it is lost in between they are gone, and the task that tells of them runs again.
+        """
+        values: list[Any] = [None] * len(tasks)
+        todo = list(range(len(tasks)))
+        while todo:
+            kept: dict[Any, Any] = {}
+            for k, parcel in zip(todo, self.gather([futures[k] for k in todo]), strict=True):
+                task, values[k] = tasks[k], parcel.value
+                task.ends = tuple(self._bound(end, task.handle.tapes, kept) for end in parcel.ends)
+                task.seconds, task.worker = parcel.seconds, parcel.worker
+            lost = self._keep(kept)
+            todo = [k for k in todo if lost and not lost.isdisjoint(_keys(tasks[k].ends))]
+        return values
+
+    def _bound(self, last: Any, own: Any, kept: dict[Any, Any]) -> Stub:
+        """What a task told of its tapes, with futures of this client."""
+        new: dict[int, Stub] = {}
+        for stub in history(last):
+            assert isinstance(stub, Stub)
+            where = own
+            if stub.where is not None:
+                key = stub.where.key
+                where = kept.get(key) or kept.setdefault(key, Future(key, self.client))
+            past = tuple(new[id(before)] for before in stub.past)
+            new[id(stub)] = replace(stub, past=past, where=where)
+        return new[id(last)]
+
+    def _keep(self, futures: dict[Any, Any]) -> set[Any]:
+        """Want keys that another client has made: those that are no longer there."""
+        if not futures:
+            return set()
+        return set(self.client.run_on_scheduler(want, keys=list(futures), client=self.client.id))
+
+    def _own(self, arrived: list[Task]) -> None:
+        """Make futures of this client from those of tasks that were captured by the task that runs here."""
+        kept: dict[Any, Any] = {}
+        for task in arrived:
+            for future in task.handle.futures():
+                if future.client is not self.client:
+                    kept[future.key] = Future(future.key, self.client)
+        self._keep(kept)
+        for task in arrived:
+            value, tapes, *rest = task.handle
+            task.handle = Handle(kept.get(value.key, value), tapes and kept.get(tapes.key, tapes), *rest)
 
     def gather(self, futures: list[Any]) -> list[Any]:
         """The values of futures."""
@@ -177,19 +226,15 @@ def _check_running() -> None:
             raise CancelledTask
 
 
-def _arrive(task: Task, parcel: Parcel) -> None:
-    """Keep what came of a task; the tapes that it made can be had from its future."""
-    task.ends = tuple(_bound(end, task.handle.tapes) for end in parcel.ends)
-    task.seconds, task.worker = parcel.seconds, parcel.worker
+def _keys(ends: Sequence[Any]) -> set[Any]:
+    return {stub.where.key for end in ends for stub in history(end) if isinstance(stub, Stub) and stub.where}
 
 
-def _bound(last: Stub, where: Any) -> Stub:
-    new: dict[int, Stub] = {}
-    for stub in history(last):
-        assert isinstance(stub, Stub)
-        past = tuple(new[id(before)] for before in stub.past)
-        new[id(stub)] = replace(stub, past=past, where=where if stub.where is None else stub.where)
-    return new[id(last)]
+def want(keys: list[Any], client: str, dask_scheduler: Any = None) -> list[Any]:
+    """On the scheduler: keep keys for a client; return those that it does not know."""
+    known = [key for key in keys if key in dask_scheduler.tasks]
+    dask_scheduler.client_desires_keys(known, client)
+    return [key for key in keys if key not in dask_scheduler.tasks]
 
 
 # --- sending tasks ---------------------------------------------------------------------------------
@@ -200,6 +245,8 @@ class _Letter:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.number = uuid.uuid4().hex  # every attempt has keys of its own: a task that is lost and run
+        self.counter = itertools.count()  # again may fork again while the first attempt's tasks still run
         self.nodes: list[tuple[Node, int]] = []  # with their size
         self.wanted: dict[str, None] = {}  # keys to get futures of
         self.beside: dict[str, str] = {}  # {key of a reverse task: key of its tape}
@@ -220,8 +267,8 @@ class _Letter:
         self.waiting.append((task, payload, arrays, needs))
         records = any(recorded for _, recorded in homes)
         stage = "forward" if task.beside is None else "sum" if task.beside is SUM else "reverse"
-        key = _key(stage, task.label)
-        value = _key("value", task.label) if records else key
+        key = self._key(stage, task.label)
+        value = self._key("value", task.label) if records else key
         shares = None
         if isinstance(task.beside, Stub):
             self.beside[key] = task.beside.where.key
@@ -286,10 +333,15 @@ class _Letter:
             return value
         if part.owner is not None and sum(shares.values()) - shares.get(part.owner, 0) < SPLIT:
             return value
-        key = _key("part", part.task.label)
+        key = self._key("part", part.task.label)
         self._put(Node(key, pick, _ref(value), part.owner))
         self.wanted[key] = None
         return TaskRef(key)
+
+    def _key(self, stage: str, label: str) -> str:
+        """A name that the dashboard groups by what comes before the number."""
+        words = re.sub(r"[^A-Za-z]+", "-", label).strip("-") or "task"
+        return f"{stage}-{words}-{self.number}{next(self.counter):06x}"
 
     def _put(self, node: Node, size: int = 0) -> None:
         self.nodes.append((node, size + 1000))
@@ -329,10 +381,10 @@ class _Letter:
                 return data
             pieces = []
             for k in range(0, len(data), MESSAGE):
-                key = _key("data", "piece")
+                key = self._key("data", "piece")
                 self._put(Node(key, bytes, data[k : k + MESSAGE]), MESSAGE)
                 pieces.append(TaskRef(key))
-            key = _key("data", "array")
+            key = self._key("data", "array")
             self._put(Node(key, put_together, List(*pieces)))
             sent[id(array)] = TaskRef(key)
         return sent[id(array)]
@@ -362,12 +414,6 @@ class _Letter:
     def resolved(self, references: list[Any]) -> list[Any]:
         """The futures of references, once the letter is sent."""
         return [ref if isinstance(ref, Future) else self.futures[ref.key] for ref in references]
-
-
-def _key(stage: str, label: str) -> str:
-    """A name that the dashboard groups by what comes before the number."""
-    words = re.sub(r"[^A-Za-z]+", "-", label).strip("-") or "task"
-    return f"{stage}-{words}-{uuid.uuid4().hex}"
 
 
 def _ref(future: Any) -> TaskRef:

@@ -134,20 +134,34 @@ class Plan:
             for sender in self.senders[job]:
                 followers[sender].append(job)
         ready = deque(job for job in jobs if not waits[job])
+
+        def known(job: Job) -> None:
+            waits[job] -= 1
+            if not waits[job]:
+                ready.append(job)
+
         rest = iter(jobs)
         while True:
             batch: list[Task] = []
+            crossing: list[Job] = []
             while ready:
                 job = ready.popleft()
                 self.tasks[job] = task = self._task(job, batch)
                 batch.append(task)
                 for follower in followers[job]:
-                    if self._is_stub(follower) == self._is_stub(job):  # else it waits for the result itself
-                        waits[follower] -= 1
-                        if not waits[follower]:
-                            ready.append(follower)
+                    if self._is_stub(follower) == self._is_stub(job):
+                        known(follower)
+                    elif self._is_stub(follower):
+                        crossing.append(job)
             self._start(batch)
-            # the first of those that are left waits for nothing but results from the other side
+            if crossing:  # near results that far jobs need are sent with these
+                self.near.wait([self.tasks[job] for job in dict.fromkeys(crossing)])
+                for job in dict.fromkeys(crossing):
+                    for follower in followers[job]:
+                        if self._is_stub(follower):
+                            known(follower)
+                continue
+            # the first of those that are left is near, and waits for nothing but results of far jobs
             blocked = next((job for job in rest if job not in self.tasks), None)
             if blocked is None:
                 return
@@ -189,7 +203,7 @@ class Plan:
         for sender in self.senders[owner]:
             task = self.tasks[sender]
             if self._is_stub(owner) and not self._is_stub(sender):
-                nodes.append(Part(task.outcome, owner))
+                nodes.append(Part(Found({owner: task.outcome.get(owner, [])}), owner))
             else:
                 nodes.append(Part(task, owner))
         while len(nodes) > FAN_IN:
@@ -209,10 +223,7 @@ class Plan:
         return isinstance(part, Part) and isinstance(part.task, Task) and part.task.executor is self.far
 
     def _await(self, job: Job) -> None:
-        """Wait for what a job receives from the other side."""
-        if self._is_stub(job):
-            self.near.wait([self.tasks[c] for c in self.senders[job] if not self._is_stub(c)])
-            return
+        """Fetch what a near job receives from far ones."""
         sums: list[Task] = []
         nodes = self._received(job, sums)
         self._start(sums)
