@@ -34,13 +34,18 @@ CALLS = {
     "arctan2.outer": lambda x: np.arctan2.outer(x[0], x),
     "add.reduceat": lambda x: np.add.reduceat(x, [0, 2, 1], axis=1),
     "multiply.reduceat": lambda x: np.multiply.reduceat(x.ravel(), [0, 3, 1, 5]),
+    "no-reduceat": lambda x: np.add.reduceat(x, np.zeros(0, int)),
     "maximum.reduceat": lambda x: np.maximum.reduceat(x, [0, 1]),
     "out": lambda x: np.exp(x, out=x * 2),
+    "out-wider": lambda x: np.exp(x[0], out=x * 2),
+    "out-of-numbers": lambda x: np.add(1.0, 2.0, out=x * 2) * x,
     "out-where": lambda x: np.exp(x, out=x * 2, where=x > 1),
     "out-where-broadcast": lambda x: np.multiply(x, x[0], out=x * 2, where=np.array([True, False, True])),
     "where-in-where": lambda x: np.where(x > 1, np.log(x, out=np.ones_like(x), where=x > 1), 0),
     "reduce-out": lambda x: np.add.reduce(x * x, out=np.zeros(3, like=x)),
     "accumulate-out": lambda x: np.add.accumulate(x, out=x * 1.0),
+    "two-outs": lambda x: np.stack(np.divmod(x * 3.1, x[0], out=(x * 1.0, x * 2.0))),
+    "second-out": lambda x: np.stack(np.modf(x * 1.05, out=(None, x * 2.0))),
     "dtype": lambda x: np.add(x, x, dtype=float),
 }
 
@@ -73,6 +78,8 @@ REFUSED = {
     "unary-reduce": (lambda x: np.sin.reduce(x), ValueError, "binary"),
     "not-reorderable": (lambda x: np.subtract.reduce(x, axis=(0, 1)), ValueError, "reorderable"),
     "empty": (lambda x: np.subtract.reduce(x[:0]), ValueError, "identity"),
+    "out-of-a-number": (lambda x: np.sin(x[0, 0], out=x[0, 0]), TypeError, "ArrayType"),
+    "two-results-where": (lambda x: np.modf(x, where=x > 1)[0], NotDifferentiableError, "np.where on each"),
     "reduceat-index": (lambda x: np.add.reduceat(x, [0, 7]), IndexError, "out-of-bounds"),
     "no-rule": (lambda x: np.frompyfunc(lambda a: a, 1, 1)(x), NotDifferentiableError, "rule"),
 }
