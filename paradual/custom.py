@@ -17,7 +17,7 @@ from paradual.apply import record_step
 from paradual.arrays import form_of, is_buffer, memory, shape_of, zeros
 from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, primal
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
-from paradual.kin import relate
+from paradual.kin import relate, shared
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.rules.registry import RULES, Rule
@@ -77,7 +77,10 @@ def checkpoint(fn: Function) -> Function:
         keep = (fn, kept, structure, tuple(used), (differentiation, segment), active, _sums(leaves, active))
         values = [leaf.value if on else None for leaf, on in zip(leaves, active, strict=True)]
         parts = record_step(tape, _recompute, values, ((places, 0, keep),))
-        _relate_all([*arguments, *leaves], parts)
+        # what was made within and is known to nobody else is the result's alone
+        _relate_all(
+            [*arguments, *(leaf for leaf in leaves if leaf.__class__ is Dual and shared(leaf))], parts
+        )
         results = [part if on else leaf for part, leaf, on in zip(parts, leaves, active, strict=True)]
         return unflatten(out_structure, results)
 
@@ -85,13 +88,15 @@ def checkpoint(fn: Function) -> Function:
 
 
 def _relate_all(operands: Any, parts: Any) -> None:
-    """Remember which results of a step share memory with its operands."""
-    for part in parts:
-        owner = memory(primal(part)) if part.__class__ is Dual else None
+    """Remember which results of a step share memory with its operands, and with each other."""
+    sharing: dict[int, list[Dual]] = {}
+    for k, x in enumerate([*operands, *parts]):
+        owner = memory(primal(x)) if x.__class__ is Dual else None
         if owner is not None:
-            for operand in operands:
-                if operand.__class__ is Dual and memory(primal(operand)) is owner:
-                    relate(operand, part)
+            others = sharing.setdefault(id(owner), [])
+            for other in others if k >= len(operands) else ():
+                relate(other, x)
+            others.append(x)
 
 
 def _again(tape: Tape, fn: Function, arguments: Any, structure: Any) -> tuple[Any, Tape]:

@@ -6,16 +6,18 @@ says what was written where.  See `paradual.kin` for the views of an array.
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from paradual.arrays import (
     Region,
-    follow,
     form_of,
     gain,
     is_buffer,
+    is_complex,
     item,
     put,
     scatter_add,
@@ -70,7 +72,7 @@ def write(x: Dual, index: Any, value: Any, how: Any) -> None:
     lowered, place = (value.value, value.place) if value.__class__ is Dual else (value, None)
     if place is not None and value.home is not tape.home:
         lowered, place = lower(value, tape)
-    last = _last(shape_of(root), moves, index) if how is put and _may_repeat(index) else None
+    last = _last(shape_of(x), index) if how is put and _may_repeat(index) else None
     kin = root.kin
     if kin is None or not kin.written or kin.lent or kin.opaque:
         _seize(root)
@@ -141,6 +143,34 @@ def assign(target: Any, result: Any) -> Any:
     return target
 
 
+def write_out(target: Any, result: Any) -> Any:
+    """``out=target``, which must be an array."""
+    if not is_buffer(primal(target)):
+        raise TypeError("return arrays must be of ArrayType")
+    return assign(target, result)
+
+
+def split_out(f: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+    """The dual that a function is to write its result into, if there is one, and its other arguments."""
+    if kwargs.get("out").__class__ is Dual:
+        return kwargs["out"], args, {name: v for name, v in kwargs.items() if name != "out"}
+    k = _place_of_out(f) if len(args) > 1 else None
+    if k is not None and k < len(args) and args[k].__class__ is Dual:
+        return args[k], (*args[:k], None, *args[k + 1 :]), kwargs
+    return None, args, kwargs
+
+
+@cache
+def _place_of_out(f: Any) -> int | None:
+    """Where a function takes ``out``, if that may be given without its name."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except ValueError:
+        return None
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names.index("out") if "out" in names else None
+
+
 def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
     """``ufunc.at(x, index, operand)``: in place, and as often as the index names an element."""
     if x.__class__ is not Dual:
@@ -154,17 +184,19 @@ def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
         write(x, index, value if ufunc is np.add else -value, gain)
         return
     target: Any = x
+    part = target[index]
+    operand = tuple(np.broadcast_to(as_array(v), shape_of(part)) for v in operand)  # refuses what NumPy does
     if not _may_repeat(index):
-        setitem(x, index, ufunc(target[index], *operand))
+        setitem(x, index, ufunc(part, *operand))
         return
+    operand = tuple(np.copy(np.ravel(v)) for v in operand)  # it may be a view of x
     # each element as often as it occurs: first all first occurrences, then all second ones, ...
-    numbers = _numbers(shape_of(x), (), index)
+    numbers = _numbers(shape_of(x), index)
     flat = numbers.ravel()
     order = np.argsort(flat, kind="stable")
     first = np.searchsorted(flat[order], flat[order])
     rank = np.empty_like(order)
     rank[order] = np.arange(flat.size) - first
-    operand = tuple(np.ravel(np.broadcast_to(as_array(v), numbers.shape)) for v in operand)
     for k in range(int(rank.max(initial=-1)) + 1):
         chosen = np.flatnonzero(rank == k)
         at = np.unravel_index(flat[chosen], shape_of(x))
@@ -174,6 +206,14 @@ def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
 def as_array(value: Any) -> Any:
     """What is written, as an array that its owner does not write to later."""
     return value.copy() if type(value) is np.ndarray else stacked(value)
+
+
+def real_part(value: Any) -> Any:
+    """What is written into the real or the imaginary part of an array."""
+    value = as_array(value)
+    if is_complex(value):
+        raise ParadualTypeError(f"cannot write complex numbers into a real part{user_line()}: use np.real(x)")
+    return value
 
 
 # Functions that make a new array, with ``like=x`` or of the form of x: it can be written in place.
@@ -228,12 +268,15 @@ class Flat:
     def _where(self, index: Any) -> Any:
         """The index into the array."""
         n = len(self)
-        if isinstance(index, int | np.integer):
-            if not -n <= index < n:
-                raise IndexError(f"index {index} is out of bounds for size {n}")
-            numbers: Any = int(index) % n
-        else:
-            numbers = np.arange(n)[lower_index(index)]
+        numbers: Any = index if isinstance(index, int) else lower_index(index)
+        if isinstance(numbers, slice):
+            numbers = np.arange(*numbers.indices(n))
+        elif getattr(numbers, "dtype", np.dtype(type(numbers))).kind not in "iu":
+            numbers = np.arange(n)[numbers]
+        else:  # not by counting all elements: a loop over them costs O(1) a step
+            if np.any((numbers < -n) | (numbers >= n)):
+                raise IndexError(f"index {numbers} is out of bounds for size {n}")
+            numbers = numbers % n if n else numbers
         return np.unravel_index(numbers, shape_of(self._array))
 
 
@@ -349,6 +392,7 @@ def _same_memory(x: Dual, index: Any, value: Dual) -> bool:
     there, here = primal(x)[index], primal(value)
     return (
         is_buffer(there)
+        and there.dtype == here.dtype  # the real part begins where its array does
         and there.shape == here.shape
         and there.strides == here.strides
         and there.__array_interface__["data"] == here.__array_interface__["data"]
@@ -366,16 +410,24 @@ def _may_repeat(index: Any) -> bool:
     return any(getattr(part, "ndim", 0) and part.dtype.kind in "iu" for part in parts)
 
 
-def _numbers(shape: Any, moves: Any, index: Any) -> Any:
+def _numbers(shape: Any, index: Any) -> Any:
     """The number of each element that an index names, in C order of the array."""
-    if not moves and len(shape) == 1 and not isinstance(index, tuple):
-        return np.where(index < 0, index + shape[0], index)
-    return follow(np.arange(int(np.prod(shape, dtype=int))).reshape(shape), moves)[index]
+    parts = index if isinstance(index, tuple) else (index,)
+    if len(parts) == len(shape) and all(_is_integral(part) for part in parts):
+        numbers: Any = 0  # not by counting all elements: a loop over them costs O(1) a step
+        for n, part in zip(shape, parts, strict=True):
+            numbers = numbers * n + np.where(part < 0, part + n, part).astype(np.intp)
+        return numbers
+    return np.arange(int(np.prod(shape, dtype=int))).reshape(shape)[index]
 
 
-def _last(shape: Any, moves: Any, index: Any) -> Any:
+def _is_integral(part: Any) -> bool:
+    return type(part) is int or getattr(getattr(part, "dtype", None), "kind", "") in ("i", "u")
+
+
+def _last(shape: Any, index: Any) -> Any:
     """Where an index names an element for the last time, if it names any of them twice: that write stays."""
-    numbers = _numbers(shape, moves, index)
+    numbers = _numbers(shape, index)
     flat = numbers.ravel()
     seen = np.unique(flat[::-1], return_index=True)[1]
     if len(seen) == len(flat):

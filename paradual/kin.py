@@ -91,6 +91,15 @@ def root_of(x: Any) -> tuple[Any, tuple[Move, ...]]:
     return x, tuple(reversed(chain))
 
 
+def shared(x: Any) -> bool:
+    """Whether another dual that is still there shares the memory of a dual."""
+    kin = x.kin
+    if kin is None or x.via is not None:
+        return kin is not None
+    views = (ref() for ref in kin.views.values())
+    return any(v is not None and v is not x for v in views) or any(ref() is not None for ref in kin.opaque)
+
+
 def steady(x: Any) -> Any:
     """The value of a dual, safe from what may be written to the dual later."""
     value, kin = x.value, x.kin

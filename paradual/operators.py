@@ -16,7 +16,8 @@ from paradual.apply import FLOATS, NUMBERS, binary, call, getitem, scalar, unary
 from paradual.arrays import cast, shape_of
 from paradual.dual import Dual, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, user_line
-from paradual.inplace import CREATE, Flat, assign, constant_like, setitem
+from paradual.inplace import CREATE, Flat, assign, constant_like, real_part, setitem, split_out, write_out
+from paradual.rules.creation import in_order
 from paradual.tape import ACTIVE
 from paradual.ufuncs import ufunc_call
 
@@ -46,9 +47,9 @@ class Operators(Dual):
         return ufunc_call(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        out = kwargs.get("out")
-        if out.__class__ is Dual:
-            return assign(out, call(f, args, {k: v for k, v in kwargs.items() if k != "out"}))
+        out, args, kwargs = split_out(f, args, kwargs)
+        if out is not None:
+            return write_out(out, call(f, args, kwargs))
         result = call(f, args, kwargs)
         return constant_like(self, result) if f in CREATE else result
 
@@ -378,7 +379,7 @@ class Operators(Dual):
 
     @real.setter
     def real(self, value: Any) -> None:
-        self[...] = value + 1j * np.imag(self) if self.dtype.kind == "c" else value
+        self[...] = real_part(value) + 1j * np.imag(self) if self.dtype.kind == "c" else value
 
     @property
     def imag(self) -> Any:
@@ -388,7 +389,7 @@ class Operators(Dual):
     def imag(self, value: Any) -> None:
         if self.dtype.kind != "c":
             raise TypeError("array does not have imaginary part to set")
-        self[...] = np.real(self) + 1j * value
+        self[...] = np.real(self) + 1j * real_part(value)
 
     @property
     def flat(self) -> Any:
@@ -407,7 +408,7 @@ class Operators(Dual):
         return np.reshape(self.copy() if copy else self, _one(shape), order=order)
 
     def flatten(self, order: Any = "C") -> Any:
-        return np.ravel(self, order) * 1
+        return np.copy(np.ravel(self, order))
 
     def astype(
         self, dtype: Any, order: Any = "K", casting: Any = "unsafe", subok: bool = True, copy: bool = True
@@ -419,7 +420,7 @@ class Operators(Dual):
             return primal(self).astype(dtype, order, casting, subok, copy)
         if casting != "unsafe":
             np.empty(0, self.dtype).astype(dtype, casting=casting)  # refuses what NumPy refuses
-        return cast(self, dtype) if copy or dtype != self.dtype else self
+        return in_order(cast(self, dtype) if copy or dtype != self.dtype else self, order)
 
     def copy(self, order: Any = "C") -> Any:
         out = np.copy(self, order=order)
@@ -456,8 +457,8 @@ class Operators(Dual):
             raise NotDifferentiableError(f"x.view(dtype) of a dual{user_line()}: write x.astype()")
         return np.reshape(self, self.shape)
 
-    def clip(self, min: Any = None, max: Any = None, **kwargs: Any) -> Any:
-        return np.clip(self, min, max, **kwargs)
+    def clip(self, min: Any = None, max: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return np.clip(self, min, max, *args, **kwargs)
 
     def compress(self, condition: Any, axis: Any = None) -> Any:
         return np.compress(condition, self, axis)

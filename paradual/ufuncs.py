@@ -10,7 +10,7 @@ from paradual.apply import call
 from paradual.arrays import cast, shape_of
 from paradual.dual import Dual, primal
 from paradual.errors import NotDifferentiableError, user_line
-from paradual.inplace import assign, constant_like, setitem, ufunc_at
+from paradual.inplace import constant_like, setitem, ufunc_at, write_out
 from paradual.rules.creation import stacked
 from paradual.rules.reductions import in_dtype, number
 from paradual.rules.registry import find, name_of
@@ -26,9 +26,9 @@ def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
         return ufunc_at(ufunc, *inputs)
     if method == "reduceat":
         kwargs.pop("indices", None)  # which NumPy hands over among the inputs as well
-    out = kwargs.pop("out", None)
-    target = None if out is None else out[0]
-    if target is not None and (len(out) > 1 or target.__class__ is not Dual):
+    out = kwargs.pop("out", None) or (None,)
+    target = out[0]
+    if any(a is not None and a.__class__ is not Dual for a in out):
         raise NotDifferentiableError(
             f"{name_of(ufunc)} with out= (or an augmented assignment like a += x) into a plain array"
             f"{user_line()}: the array cannot hold a derivative. Write a = a + x, or create it with "
@@ -41,6 +41,10 @@ def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
         result = getattr(ufunc, method)(*(primal(x) for x in inputs), **kwargs)
     elif method == "__call__":
         if where is not True:
+            if ufunc.nout > 1:
+                raise NotDifferentiableError(
+                    f"{name_of(ufunc)} with where={user_line()}: it has several results. Use np.where on each"
+                )
             return _masked(ufunc, inputs, kwargs, primal(where), target)
         result = call(ufunc, _in_loop(ufunc, inputs, kwargs), kwargs)
     else:
@@ -48,7 +52,15 @@ def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
             kwargs["where"] = where
         a, *rest = (stacked(x) if isinstance(x, list | tuple) else x for x in inputs)
         result = METHODS[method](ufunc, a, *rest, **kwargs)
-    return result if target is None else assign(target, result)
+    if len(out) > 1:
+        return tuple(r if a is None else _written(a, r) for a, r in zip(out, result, strict=True))
+    return result if target is None else _written(target, result, method == "__call__")
+
+
+def _written(target: Any, result: Any, stretch: bool = True) -> Any:
+    if stretch and shape_of(result) != target.shape:
+        result = np.broadcast_to(result, target.shape)
+    return write_out(target, result)
 
 
 def _in_loop(ufunc: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -154,6 +166,8 @@ def _reduceat(ufunc: Any, a: Any, indices: Any, axis: int = 0, dtype: Any = None
         if not 0 <= i < len(rows):
             raise IndexError(f"index {i} out-of-bounds in {ufunc.__name__}.reduceat [0, {len(rows)})")
     ends = [*starts[1:], len(rows)]
+    if not starts:
+        return np.moveaxis(rows[:0], 0, axis)
     parts = [
         _reduce(ufunc, rows[i:j], dtype=dtype) if i < j else rows[i]
         for i, j in zip(starts, ends, strict=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import bare, has_dual, shape_of
-from paradual.errors import ParadualTypeError, user_line
+from paradual.arrays import bare, has_dual, memory, shape_of
+from paradual.errors import NotDifferentiableError, ParadualTypeError, user_line
 from paradual.rules.indexing import along
 from paradual.rules.registry import composed, constant, refused
 
@@ -43,7 +43,7 @@ def _array(
     a = stacked(object)
     if copy and a is object:
         a = np.copy(a, order=order)
-    a = _in_order(_of_dtype(a, dtype), order)
+    a = in_order(_of_dtype(a, dtype), order)
     return np.reshape(a, (1,) * (ndmin - a.ndim) + shape_of(a)) if a.ndim < ndmin else a
 
 
@@ -51,12 +51,14 @@ def _asarray(a: Any, dtype: Any = None, order: Any = None, *args: Any, **kwargs:
     if not has_dual(a):
         return np.asarray(a, dtype, order)
     a = stacked(a)
-    return _in_order(a if dtype is None or a.dtype == dtype else a.astype(dtype), order)
+    return in_order(a if dtype is None or a.dtype == dtype else a.astype(dtype), order)
 
 
-def _in_order(a: Any, order: Any) -> Any:
+def in_order(a: Any, order: Any) -> Any:
     """An array, or a copy of it if it is not laid out in memory as asked: what is a view depends on that."""
     flags = getattr(bare(a), "flags", None)
+    if order == "A" and flags is not None:
+        order = "F" if flags.f_contiguous else "C"
     if order not in ("C", "F") or flags is None or flags[f"{order}_CONTIGUOUS"]:
         return a
     return np.copy(a, order=order)
@@ -125,6 +127,9 @@ def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -
         dst[...] = src
     else:
         mask = np.broadcast_to(where, dst.shape)
+        src = np.reshape(
+            src, shape_of(src)[max(len(shape_of(src)) - dst.ndim, 0) :]
+        )  # ones in front do not count
         dst[mask] = np.broadcast_to(src, dst.shape)[mask]
 
 
@@ -151,6 +156,11 @@ def _place(arr: Any, mask: Any, vals: Any) -> None:
     vals = np.ravel(stacked(vals))
     if at.size and not vals.size:
         raise ValueError("Cannot insert from an empty array!")
+    if at.size and memory(bare(vals)) is memory(bare(arr)):
+        raise NotDifferentiableError(
+            f"np.place{user_line()} of values that share memory with the array: what NumPy reads of them it "
+            "may have written before. Take a copy first: np.place(y, mask, v.copy())"
+        )
     if at.size:
         arr.flat[at] = vals[np.arange(at.size) % vals.size]
 
