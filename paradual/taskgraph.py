@@ -20,8 +20,8 @@ from dask.core import flatten as flat_keys
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
 
-from paradual.cluster import register
 from paradual.errors import ParadualValueError
+from paradual.sizes import register
 
 Key = Any
 Graph = dict[Key, GraphNode]
