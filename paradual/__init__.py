@@ -8,9 +8,11 @@ array([1., 1.])
 
 from paradual import errors, operators, rules, testing  # operators: what a dual can do
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
+from paradual.diagnostics import profile, visualize
 from paradual.graphs import gradients, tangents, value_and_gradients
 from paradual.jacobians import hessian, jacobian
 from paradual.tasks import Task, executor, map, par, submit
+from paradual.tracing import trace
 from paradual.transforms import grad, hvp, jvp, stop_gradient, value_and_grad, vjp
 
 __version__ = "0.1.0"
@@ -29,13 +31,16 @@ __all__ = [
     "jvp",
     "map",
     "par",
+    "profile",
     "rules",
     "stop_gradient",
     "submit",
     "tangents",
     "testing",
+    "trace",
     "value_and_grad",
     "value_and_gradients",
+    "visualize",
     "vjp",
 ]
 del operators

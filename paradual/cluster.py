@@ -16,7 +16,7 @@ from typing import Any
 from distributed import Client, Future, default_client, get_client, get_worker, secede
 from distributed.worker import thread_state
 
-from paradual.errors import ParadualValueError
+from paradual.errors import InternalError, ParadualValueError
 from paradual.forks import CancelledTask, Executor, Part, Task
 from paradual.letters import Handle, Letter
 from paradual.pool import Inline, Threads
@@ -131,7 +131,8 @@ class Cluster:
             for future in task.handle.futures():
                 if future.client is not self.client:
                     kept[future.key] = Future(future.key, self.client)
-        self._keep(kept)
+        if lost := self._keep(kept):
+            raise InternalError(f"a task was captured by another one, and is gone: {sorted(map(str, lost))}")
         for task in arrived:
             value, tapes, *rest = task.handle
             task.handle = Handle(kept.get(value.key, value), tapes and kept.get(tapes.key, tapes), *rest)

@@ -20,6 +20,7 @@ from paradual.forks import SUM, Executor, Part, Task
 from paradual.parcels import dumps
 from paradual.placement import BESIDE, BesideTape
 from paradual.remote import first, pick, put_together, run_task
+from paradual.sizes import bytes_of
 from paradual.tape import Job, Stub
 
 SHARED = 1 << 16  # bytes: an array this large is sent once for all tasks that captured it
@@ -35,6 +36,7 @@ class Handle(NamedTuple):
     value: Any  # future of the value alone
     tapes: Any  # future of what holds value and tapes; None where nothing is recorded
     shares: dict[Job, int] | None  # of the reverse pass: the bytes that go to each job
+    captured: tuple[Any, ...] = ()  # tasks and futures that it will ask for when it runs
     travels: bool = True  # whether the task can be joined in another process
 
     def futures(self) -> list[Any]:
@@ -51,18 +53,18 @@ class Letter:
         self.nodes: list[tuple[Node, int]] = []  # with their size
         self.wanted: dict[str, None] = {}  # keys to get futures of
         self.beside: dict[str, str] = {}  # {key of a reverse task: key of its tape}
-        self.functions: dict[int, tuple[Any, bytes, list[Any]]] = {}  # {id: (function, pickled, arrays)}
+        # {id of a function: (itself, pickled, arrays left out, tasks and futures that it has captured)}
+        self.functions: dict[int, tuple[Any, bytes, list[Any], list[Any]]] = {}
         self.waiting: list[tuple[Task, tuple[Any, ...], list[Any], list[Any]]] = []
-        self.handles: list[tuple[Task, str, str | None, Any]] = []
         self.held: list[Any] = []  # what must not be forgotten before the letter is sent
         self.futures: dict[str, Any] = {}
 
     def add(self, task: Task) -> None:
         """Add a task: its function and arguments, pickled, with what they depend on left out."""
         needs: list[Any] = []
-        function, arrays = self._function(task)
-        arrays = list(arrays)
-        arguments = self._pickled(task, (task.args, task.kwargs, self.executor), arrays, needs)
+        function, *shared = self._function(task)
+        arrays, captured = list(shared[0]), list(shared[1])
+        arguments = self._pickled(task, (task.args, task.kwargs, self.executor), arrays, needs, captured)
         homes = [(tape.home, tape.records is not None) for tape in task.tapes[1:]]
         payload = (function, arguments, homes, task.name, task.label, np.geterr())
         self.waiting.append((task, payload, arrays, needs))
@@ -74,36 +76,35 @@ class Letter:
         if isinstance(task.beside, Stub):
             self.beside[key] = task.beside.where.key
             shares = _shares(task.beside)
-        task.handle = Handle(TaskRef(value), TaskRef(key) if records else None, shares)
+        task.handle = Handle(TaskRef(value), TaskRef(key) if records else None, shares, tuple(captured))
 
-    def _function(self, task: Task) -> tuple[bytes, list[Any]]:
-        known = self.functions.get(id(task.fn))
-        if known is None:
+    def _function(self, task: Task) -> tuple[bytes, list[Any], list[Any]]:
+        if id(task.fn) not in self.functions:
             arrays: list[Any] = []
-            known = (task.fn, self._pickled(task, task.fn, arrays, None), arrays)
-            self.functions[id(task.fn)] = known
-        return known[1], known[2]
+            captured: list[Any] = []
+            pickled = self._pickled(task, task.fn, arrays, None, captured)
+            self.functions[id(task.fn)] = task.fn, pickled, arrays, captured
+        return self.functions[id(task.fn)][1:]
 
-    def _pickled(self, task: Task, value: Any, arrays: list[Any], needs: list[Any] | None) -> bytes:
+    def _pickled(
+        self, task: Task, value: Any, arrays: list[Any], needs: list[Any] | None, captured: list[Any]
+    ) -> bytes:
         def left_out(part: Any) -> Any:
             if type(part) is np.ndarray and part.nbytes >= SHARED and not part.dtype.hasobject:
                 arrays.append(part)
                 return "array", len(arrays) - 1
-            if needs is None:
-                if type(part) is Task or isinstance(part, Future):
-                    self.held.append(part)
-                return None
-            if isinstance(part, Part) and isinstance(part.task, Task):
-                needs.append(self.part(part))
-                return "part", len(needs) - 1, part.owner
-            if isinstance(part, Part):
-                return None
-            if type(part) is Task and part in task.needs:
-                needs.append(self._of(part))
-                return "value", len(needs) - 1
-            if isinstance(part, Future):
-                needs.append(part)
-                return "future", len(needs) - 1
+            if needs is not None:
+                if isinstance(part, Part) and isinstance(part.task, Task):
+                    needs.append(self.part(part))
+                    return "part", len(needs) - 1, part.owner
+                if type(part) is Task and part in task.needs:
+                    needs.append(self._of(part))
+                    return "value", len(needs) - 1
+                if isinstance(part, Future):
+                    needs.append(part)
+                    return "future", len(needs) - 1
+            if type(part) is Task or isinstance(part, Future):
+                captured.append(part)
             return None
 
         try:
@@ -225,6 +226,5 @@ def _shares(stub: Stub) -> dict[Job, int]:
     """How many bytes of cotangents a job sends to each other job."""
     found: dict[Job, int] = {}
     for (owner, _), form in stub.forms.items():
-        size = int(np.prod(form[0], dtype=int)) * form[1].itemsize if type(form) is tuple else 8
-        found[owner] = found.get(owner, 0) + size
+        found[owner] = found.get(owner, 0) + bytes_of(form)
     return found

@@ -10,7 +10,7 @@ from distributed import get_worker
 
 from paradual.forks import EXECUTOR, Part, noted, perform
 from paradual.parcels import Parcel, loads
-from paradual.sizes import register, tape_bytes
+from paradual.sizes import register, size_of
 from paradual.tape import OUTSIDE, Home, Job, Stub, Tape, history, imports
 
 
@@ -70,7 +70,7 @@ def _stub(last: Any, store: dict[Home, Tape], label: str, worker: str) -> Stub:
             store[tape.home] = alone = tape.without_past()
             past = tuple(stubs[id(before)] for before in tape.past)
             stubs[id(tape)] = Stub(
-                tape.home, imports(tape), tape.masks, past, tape_bytes(alone), tape.seconds, tape.started,
+                tape.home, imports(tape), tape.masks, past, size_of(alone), tape.seconds, tape.started,
                 label, worker,
             )  # fmt: skip
         else:

@@ -18,10 +18,13 @@ from paradual.errors import InternalError
 from paradual.forks import SUM, WATCHER, Executor, Part, Task, join, pause, resume, with_results
 from paradual.jobs import FAN_IN, reverse_plan
 from paradual.rules.careful import backward_masked
+from paradual.sizes import bytes_of, size_of
 from paradual.tape import ACTIVE, Cotangents, Home, Job, Slot, Stub, Tape, history, imports
 from paradual.tasks import current
 from paradual.trees import flatten, unflatten
 from paradual.work import Contribution, has_nan, merge, route, sweep
+
+WORTH_A_TASK = 1 << 16  # bytes: cotangents of this size are summed by tasks of their own
 
 
 def reverse(
@@ -48,7 +51,7 @@ def reverse(
     InternalError
         If a cotangent is left over; it is never dropped.
     """
-    if isinstance(last, Tape) and not last.past:
+    if isinstance(last, Tape) and not last.past and WATCHER.get() is None:
         return sweep(last, [(index, g) for (_, index), g in seeds], own, consume)
     return Plan(last, seeds, own, consume).run()
 
@@ -80,11 +83,14 @@ class Plan:
         self.outside = [owner for owner in outside if owner in self.senders]
         self.masks = any(tape.masks for tape in self.tapes.values())
         self.own, self.consume = own, consume and not self.masks
+        watched = WATCHER.get() is not None
+        self.sizes = {job: size_of(tape) for job, tape in self.tapes.items()} if watched else {}
         self.near: Executor = current().near
         self.far: Any = None  # the executor where the tapes are that are not here
         self.tasks: dict[Job, Task] = {}
         self.made: list[Task] = []  # the same and sums of cotangents, in order
         self.parts: dict[Job, list[Any]] = {}  # what near jobs receive from far ones, once it is here
+        self.waits: dict[Any, list[Task]] = {}  # {job, or id of a sum: the tasks it receives from}
 
     def run(self) -> Cotangents:
         """Sweep all jobs: what they contribute to slots of jobs outside of the program."""
@@ -102,7 +108,7 @@ class Plan:
                     executor.cancel([task for task in self.made if task.executor is executor])
             resume()
             raise
-        join([*self._in_order()])
+        join([*self.in_order()])
         found: Cotangents = {}
         for owner in self.outside:
             contributions = collected(with_results(self.parts[owner]))
@@ -114,7 +120,7 @@ class Plan:
             watcher(self)
         return found
 
-    def _in_order(self) -> Iterator[Task]:
+    def in_order(self) -> Iterator[Task]:
         """The tasks in the order of the plan, whenever they began: it decides the order of additions."""
         sums: dict[Job, list[Task]] = {}
         for task in self.made:
@@ -197,27 +203,44 @@ class Plan:
     def _received(self, owner: Job, batch: list[Task]) -> list[Any]:
         """What a job receives, by sender; from more than FAN_IN of them, sums by a tree of fixed shape.
 
-        A group of the tree is a list, and summed where it is needed; or a task, if all its members are far.
+        A group of the tree is a task of its own, if that is worth it, or a list that is summed at its end.
         """
+        senders = self.senders[owner]
         nodes: list[Any] = []
-        for sender in self.senders[owner]:
+        for sender in senders:
             task = self.tasks[sender]
             if self._is_stub(owner) and not self._is_stub(sender):
                 nodes.append(Part(Found({owner: task.outcome.get(owner, [])}), owner))
             else:
                 nodes.append(Part(task, owner))
+        executor = self.far
+        if len(nodes) > FAN_IN and not any(map(self._is_stub, (owner, *senders))):
+            large = any(self._bytes(sender, owner) >= WORTH_A_TASK for sender in senders)
+            executor = self.near if large else None
         while len(nodes) > FAN_IN:
             groups = [nodes[k : k + FAN_IN] for k in range(0, len(nodes), FAN_IN)]
-            nodes = [self._sum(owner, group, batch) for group in groups]
+            nodes = [self._sum(owner, group, executor, batch) for group in groups]
+        if self.sizes:
+            self.waits[owner] = tasks_of(nodes)
         return nodes
 
-    def _sum(self, owner: Job, group: list[Any], batch: list[Task]) -> Any:
-        if not all(self._is_far(part) for part in group):
+    def _sum(self, owner: Job, group: list[Any], executor: Any, batch: list[Task]) -> Any:
+        if not all(
+            isinstance(part, Part) and isinstance(part.task, Task) and part.task.executor is executor
+            for part in group
+        ):
             return group
         task = Task(sum_parts, (owner, group), name=owner, label="sum")
-        task.beside, task.executor = SUM, self.far
+        task.beside, task.executor = SUM, executor
         batch.append(task)
+        if self.sizes:
+            self.waits[id(task)] = tasks_of(group)
         return Part(task, owner)
+
+    def _bytes(self, sender: Job, owner: Job) -> int:
+        """How many bytes of cotangents one job sends to another."""
+        forms = (form for slot, form in imports(self.tapes[sender]).items() if slot[0] == owner)
+        return sum(bytes_of(form) for form in forms)
 
     def _is_far(self, part: Any) -> bool:
         return isinstance(part, Part) and isinstance(part.task, Task) and part.task.executor is self.far
@@ -254,7 +277,7 @@ class Plan:
     def _tape_here(self, tape: Tape | Stub) -> Tape:
         if isinstance(tape, Tape):
             return tape
-        held: Tape = self.far.gather(tape.where)[tape.home]
+        held: Tape = self.far.tapes(tape)[tape.home]
         return held
 
 
@@ -276,6 +299,17 @@ def sweep_job(
 def sweep_held(tapes: dict[Home, Tape], home: Home, seeds: list[Contribution], parts: list[Any]) -> Found:
     """The same on the worker that made the tape."""
     return sweep_job(tapes[home], seeds, parts)
+
+
+def tasks_of(nodes: list[Any]) -> list[Task]:
+    """The tasks among what a job receives."""
+    found: list[Task] = []
+    for node in nodes:
+        if isinstance(node, list):
+            found.extend(tasks_of(node))
+        elif isinstance(node.task, Task):
+            found.append(node.task)
+    return found
 
 
 def sum_parts(owner: Job, parts: list[Any]) -> Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ from dask.sizeof import sizeof
 from paradual.arrays import memory
 from paradual.dual import Dual
 from paradual.parcels import Parcel
-from paradual.tape import Tape, history
+from paradual.tape import Stub, Tape, history
 from paradual.trees import flatten
 
 
@@ -49,3 +50,13 @@ def tape_bytes(tape: Tape) -> int:
         return int(owner.nbytes) + 96
 
     return sum(visit(t.records or ()) for t in history(tape) if isinstance(t, Tape))
+
+
+def size_of(tape: Tape | Stub) -> int:
+    """The bytes of the records of one job."""
+    return tape.size if isinstance(tape, Stub) else tape_bytes(tape.without_past())
+
+
+def bytes_of(form: Any) -> int:
+    """The bytes of an array of some form."""
+    return math.prod(form[0]) * form[1].itemsize if type(form) is tuple else 8
