@@ -89,7 +89,7 @@ def test_benchmarks_run_on_small_sizes(tmp_path: Path) -> None:
     lines = json.loads(path.read_text())
     assert {line["row"] for line in lines} == {
         "overhead", "scalars", "chain", "index loop", "fill loop", "network", "wave", "dask, threads",
-        "dask, 2 processes",
+        "dask, 2 processes", "fmult", "fdotprod", "fsummatvec", "frotvecquat", "fneural", "fparticles",
     }  # fmt: skip
     for line in lines:
         assert line["row"] in out
