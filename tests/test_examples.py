@@ -58,6 +58,30 @@ def test_logistic_regression(tmp_path: Path, where: tuple[str, ...]) -> None:
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
+@pytest.mark.parametrize(
+    "where", [("--particles", "5"), ("--cluster", "2", "--particles", "4")], ids=["threads", "cluster"]
+)
+def test_particles(tmp_path: Path, where: tuple[str, ...]) -> None:
+    pytest.importorskip("matplotlib")
+    script = str(ROOT / "examples" / "particles.py")
+    out = run(script, *where, "--steps", "50", "--picture", "tracks.png", cwd=tmp_path)
+    found, expected = map(float, re.search(r"objective: (\S+), closed form (\S+)", out).groups())
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert float(re.search(r"relative error of the gradient: (\S+)", out)[1]) < 1e-12
+    assert f"without parallelism: 0 of {4 * int(where[-1])}" in out
+    assert (tmp_path / "tracks.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_particles_without_matplotlib(tmp_path: Path) -> None:
+    hide = "import runpy, sys; sys.modules['matplotlib'] = None; "
+    program = hide + "runpy.run_path(sys.argv.pop(1), {}, '__main__')"
+    script = str(ROOT / "examples" / "particles.py")
+    out = run("-c", program, script, "--particles", "4", "--steps", "10", cwd=tmp_path)
+    assert "objective: 3.7381040176478" in out  # the paper's four
+    assert "no picture: matplotlib is not installed" in out
+    assert not list(tmp_path.iterdir())
+
+
 def test_benchmarks_run_on_small_sizes(tmp_path: Path) -> None:
     # The peers are optional: a missing one has dashes in its column.  No time is asserted anywhere.
     path = tmp_path / "table.json"
@@ -65,7 +89,7 @@ def test_benchmarks_run_on_small_sizes(tmp_path: Path) -> None:
     lines = json.loads(path.read_text())
     assert {line["row"] for line in lines} == {
         "overhead", "scalars", "chain", "index loop", "fill loop", "network", "wave", "dask, threads",
-        "dask, 2 processes",
+        "dask, 2 processes", "fmult", "fdotprod", "fsummatvec", "frotvecquat", "fneural", "fparticles",
     }  # fmt: skip
     for line in lines:
         assert line["row"] in out

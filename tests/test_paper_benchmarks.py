@@ -104,8 +104,7 @@ def fneural(weights: Any, x: Any, loss: Any) -> Any:
     return loss(e, fdotprod((e, [1.0] * len(e))))
 
 
-def test_fneural() -> None:
-    sizes = (5, 8, 4)
+def neural_inputs(sizes: tuple[int, ...]) -> Any:
     layers = [
         (
             [[math.sin(i + j) for j in range(n)] for i in range(m)],
@@ -113,15 +112,38 @@ def test_fneural() -> None:
         )
         for n, m in pairwise(sizes)
     ]
-    x = [math.sin(0.41 * i) for i in range(sizes[0])]
+    return layers, [math.sin(0.41 * i) for i in range(sizes[0])]
 
-    # The benchmark's own objective is 1 whatever the weights, so its gradient is no test of anything.
-    def constant(e: Any, total: Any) -> Any:
-        return fdotprod((e, [1.0] * len(e))) / total
 
-    def weighted(e: Any, total: Any) -> Any:
-        return fdotprod((e, naturals(len(e)))) / total
+# The benchmark's own objective is 1 whatever the weights, so its gradient is no test of anything.
+def constant(e: Any, total: Any) -> Any:
+    return fdotprod((e, [1.0] * len(e))) / total
 
+
+def weighted(e: Any, total: Any) -> Any:
+    return fdotprod((e, naturals(len(e)))) / total
+
+
+def fneural_of_arrays(wx: Any) -> Any:
+    """With the objective `weighted`."""
+    layers, x = wx
+    for w, b in layers:
+        x = np.maximum(w @ x + b, 0.0)
+    e = np.exp(x - np.maximum(np.max(x), 0.0))
+    return e @ np.arange(1.0, len(e) + 1) / np.sum(e)
+
+
+def as_arrays(wx: Any) -> Any:
+    layers, x = wx
+    return [(np.array(w), np.array(b)) for w, b in layers], np.array(x)
+
+
+def in_a_row(arrays: Any) -> Any:
+    return np.concatenate([np.ravel(leaf) for leaf in flat(arrays)])
+
+
+def test_fneural() -> None:
+    layers, x = neural_inputs((5, 8, 4))
     value, gradient = pdl.value_and_grad(lambda wx: fneural(*wx, constant))((layers, x))
     close(value, 1.0, rtol=1e-15)
     close(flat(gradient), np.zeros(len(flat((layers, x)))), atol=1e-14)
@@ -135,14 +157,42 @@ def test_fneural() -> None:
     close(flat(gradient), g)
     assert np.abs(g).max() > 0.1
 
-    def with_arrays(wx: Any) -> Any:
-        layers, x = wx
-        for w, b in layers:
-            x = np.maximum(w @ x + b, 0.0)
-        e = np.exp(x - np.maximum(np.max(x), 0.0))
-        return e @ np.arange(1.0, len(e) + 1) / np.sum(e)
-
-    arrays = ([(np.array(w), np.array(b)) for w, b in layers], np.array(x))
-    value, gradient = pdl.value_and_grad(with_arrays)(arrays)
+    value, gradient = pdl.value_and_grad(fneural_of_arrays)(as_arrays((layers, x)))
     close(value, expected)
-    close(np.concatenate([np.ravel(leaf) for leaf in flat(gradient)]), g)
+    close(in_a_row(gradient), g)
+
+
+def test_fneural_against_differences() -> None:
+    template = neural_inputs((5, 8, 4))
+    leaves = np.array(flat(template))
+
+    def loss(leaves: Any) -> float:
+        return fneural(*refill(template, iter(leaves.tolist())), weighted)
+
+    gradient = flat(pdl.grad(lambda wx: fneural(*wx, weighted))(template))
+    h = 1e-6
+    close(gradient, [(loss(leaves + h * e) - loss(leaves - h * e)) / (2 * h) for e in np.eye(leaves.size)],
+          rtol=1e-6, atol=1e-8)  # fmt: skip
+
+
+def test_fneural_in_the_size_of_the_paper() -> None:
+    template = neural_inputs((50, 100, 50))
+    value, gradient = pdl.value_and_grad(lambda wx: fneural(*wx, weighted))(template)
+    found = np.array(flat(gradient))
+    assert found.size == 10_200
+    assert value == fneural(*template, weighted)
+    arrays = as_arrays(template)
+    value_of_arrays, gradient = pdl.value_and_grad(fneural_of_arrays)(arrays)
+    close(value_of_arrays, value)
+    close(in_a_row(gradient), found)
+
+    # the slope along some directions, which reach each of the inputs
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        direction = rng.normal(size=found.size)
+        h = 1e-7
+        ends = [
+            fneural_of_arrays(as_arrays(refill(template, iter((in_a_row(arrays) + s * direction).tolist()))))
+            for s in (h, -h)
+        ]
+        close((ends[0] - ends[1]) / (2 * h), found @ direction, rtol=1e-5, atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,6 +84,32 @@ def test_fparticles(executor: str, state: str, steps: int) -> None:
     h = 1e-5
     slope = (fn(starts, MASS + h) - fn(starts, MASS - h)) / (2 * h)
     close(by_mass, slope, rtol=1e-6, atol=1e-8)
+
+
+def mapped(fn: Any, items: Sequence[Any]) -> tuple[Any, ...]:
+    """The paper's parallel map: nested forks of two branches."""
+    if not items:
+        return ()
+    first, others = pdl.par(lambda: fn(items[0]), lambda: mapped(fn, items[1:]))
+    return (first, *others)
+
+
+@pytest.mark.parametrize("steps", [10, 300])
+def test_fparticles_by_nested_forks(steps: int) -> None:
+    def f(mass: Any, *leaves: Any) -> Any:
+        starts = [((x, y), (vx, vy)) for x, y, vx, vy in zip(*[iter(leaves)] * 4, strict=True)]
+        return sum(mapped(lambda start: scalar_particle(start, mass, steps), starts))
+
+    def plain(mass: Any, *leaves: Any) -> Any:
+        starts = [((x, y), (vx, vy)) for x, y, vx, vy in zip(*[iter(leaves)] * 4, strict=True)]
+        return sum(scalar_particle(start, mass, steps) for start in starts)
+
+    leaves = flat(STARTS)
+    value, gradient = on_each_executor(f, MASS, *leaves)
+    assert value == plain(MASS, *leaves)
+    close(value, particle_closed_form(steps)[0])
+    close(gradient[1:], particle_closed_form(steps)[1])
+    close(gradient, pdl.grad(plain, range(1 + len(leaves)))(MASS, *leaves))
 
 
 # --- parallel programs ----------------------------------------------------------------------------------
@@ -198,6 +225,32 @@ def test_parallel_random(share: bool) -> None:
     random_graph()
 
 
+def generate(rng: np.random.Generator, size: int) -> Graph:
+    """The paper's generator."""
+    if rng.random() < 0.5:
+        return (generate(rng, size),)
+    if size > 0 and rng.random() < 1 - 1 / size:
+        return tuple(generate(rng, size // 3) for _ in range(3))
+    return None
+
+
+def forks(graph: Graph) -> int:
+    return 0 if graph is None else (len(graph) == 3) + sum(forks(part) for part in graph)
+
+
+def test_parallel_random_in_the_sizes_of_the_paper() -> None:
+    rng = np.random.default_rng(2025)
+    most = 0
+    for size in range(0, 100, 9):
+        graph = generate(rng, size)
+        most = max(most, forks(graph))
+        xs = [float(x) for x in rng.normal(size=extensions(graph) + 2)]
+        # the source, the last input and all values that are split are shared between branches
+        gradient = check_parallel(lambda s, *xs, graph=graph: go(s, graph, xs, (s, xs[-1])), xs)
+        assert np.all(np.isfinite(gradient))
+    assert most > 20
+
+
 def test_forks_nest_deeper_than_the_generator() -> None:
     def tree(x: Any, y: Any, depth: int) -> Any:
         if depth == 0:
@@ -263,3 +316,118 @@ def test_one_pullback_from_many_threads() -> None:
     expected = [pullback((float(k), 1.0, -k / 2)) for k in range(32)]
     for _ in range(5):
         assert pdl.map(lambda k: pullback((float(k), 1.0, -k / 2)), range(32)) == expected
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads"])
+def test_one_pullback_from_plain_threads(executor: str) -> None:
+    # not from tasks: threads that know nothing of the executor
+    def f(x: Any, y: Any) -> Any:
+        t = x * y
+        a, (b, c) = pdl.par(lambda: np.sin(t) * x, lambda: pdl.par(lambda: t * t * y, lambda: t))
+        return a, b, c
+
+    with pdl.executor(executor):
+        _, pullback = pdl.vjp(f, 0.4, 1.3)
+    cotangents = [(float(k), 1.0, -k / 2) for k in range(8)]
+    expected = [pullback(cotangent) for cotangent in cotangents]
+    found: dict[int, Any] = {}
+    barrier = threading.Barrier(len(cotangents))
+
+    def use(k: int) -> None:
+        barrier.wait(60)
+        found[k] = [pullback(cotangents[k]) for _ in range(20)]
+
+    threads = [threading.Thread(target=use, args=(k,)) for k in range(len(cotangents))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {k: [row] * 20 for k, row in enumerate(expected)}
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads"])
+def test_an_exception_in_a_branch_of_the_reverse_pass(executor: str) -> None:
+    fails = [True]
+
+    @pdl.custom_vjp
+    def square(x: Any) -> Any:
+        return x * x
+
+    def backward(x: Any, g: Any) -> Any:
+        if fails[0]:
+            raise ZeroDivisionError("in reverse")
+        return (2.0 * x * g,)
+
+    square.defvjp(lambda x: (x * x, x), backward)
+
+    def f(x: Any, y: Any) -> Any:
+        t = x + y
+        a, b = pdl.par(lambda: t * x, lambda: sum(pdl.par(lambda: square(t), lambda: y)))
+        return a * b
+
+    with pdl.executor(executor):
+        out, pullback = pdl.vjp(f, 2.0, 3.0)
+        assert out == f(2.0, 3.0) == 280.0
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError, match="in reverse"):
+                pullback(1.0)
+        fails[0] = False
+        # f = (t x) (t^2 + y) with t = x + y
+        assert pullback(1.0) == (28.0 * 7.0 + 10.0 * 10.0, 28.0 * 2.0 + 10.0 * 11.0)
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads"])
+def test_captured_arrays_come_back_untouched(executor: str) -> None:
+    def f(x: Any) -> Any:
+        (a, b), c = pdl.par(lambda: pdl.par(lambda: x, lambda: x), lambda: x)
+        return a, b, c
+
+    x = np.array([1.0, 2.0])
+    with pdl.executor(executor):
+        out, pullback = pdl.vjp(f, x)
+        cotangents = tuple(np.array([k, 10.0 * k]) for k in (1.0, 2.0, 4.0))
+        before = [u.copy() for u in cotangents]
+        (slope,) = pullback(cotangents)
+        for part in out:
+            np.testing.assert_array_equal(part, x)
+        np.testing.assert_array_equal(slope, [7.0, 70.0])
+        slope += 1.0  # the caller's own
+        np.testing.assert_array_equal(cotangents, before)
+        np.testing.assert_array_equal(pullback(cotangents)[0], [7.0, 70.0])
+        assert pdl.grad(lambda x: math.prod(pdl.par(lambda: x, lambda: x, lambda: x)))(2.0) == 12.0
+
+
+def sequential(*thunks: Callable[[], Any]) -> tuple[Any, ...]:
+    return tuple(thunk() for thunk in thunks)
+
+
+@pytest.mark.parametrize("x", [2.0, 0.0, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("y", [3.0, 0.0, math.nan])
+def test_nan_and_infinity_of_shared_values(x: float, y: float) -> None:
+    def f(fork: Any, x: Any, y: Any) -> Any:
+        t = x * y
+        a, (b, c) = fork(lambda: t * x, lambda: fork(lambda: t * math.inf + y, lambda: y * y))
+        _, d = fork(lambda: t * math.nan, lambda: t + 1.0)  # the first is not used
+        return a, b, c, d
+
+    expected, pull = pdl.vjp(lambda x, y: f(sequential, x, y), x, y)
+    np.testing.assert_equal(f(sequential, x, y), expected)
+    cotangents = [*np.eye(4).tolist(), [1.0, 0.0, 2.0, math.nan], [0.5, -1.0, 0.0, math.inf]]
+    for executor in ("inline", "threads"):
+        with pdl.executor(executor):
+            out, pullback = pdl.vjp(lambda x, y: f(pdl.par, x, y), x, y)
+            np.testing.assert_equal(out, expected)
+            for cotangent in cotangents:
+                # NaN is equal to NaN here
+                np.testing.assert_equal(pullback(tuple(cotangent)), pull(tuple(cotangent)))
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads"])
+def test_an_unused_branch_of_nan_and_infinity(executor: str) -> None:
+    def f(x: Any, y: Any) -> Any:
+        t = x * y
+        _, (used, _) = pdl.par(lambda: t * math.nan, lambda: (t * x, t * math.inf * y))
+        return used
+
+    with pdl.executor(executor):
+        assert pdl.value_and_grad(f, (0, 1))(3.0, 2.0) == (18.0, (12.0, 9.0))

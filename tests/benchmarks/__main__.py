@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 ROW_NAMES = (
     "overhead", "scalars", "chain", "index-loop", "fill-loop", "network", "wave", "dask-threads",
-    "dask-processes",
+    "dask-processes", "fmult", "fdotprod", "fsummatvec", "frotvecquat", "fneural", "fparticles",
 )  # fmt: skip
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     from .table import LEGEND, ROWS, as_data, render
 
     systems = load()
+    gc.freeze()  # what the libraries made while loading need not be looked at before each measurement
     lines = []
     for name in options.only or ROWS:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)

@@ -49,6 +49,7 @@ class Line:
     values: dict[str, float]
     bars: list[Bar] = field(default_factory=list)
     compile_s: float | None = None
+    missing: dict[str, str] = field(default_factory=dict)  # why a system is not in the values
 
 
 def check(row: str, system: str, found: Any, expected: Any, rtol: float = 1e-9) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import arrays, chunked, scalars
+from . import arrays, chunked, paper, scalars
 from .measure import HAND, OURS, Line
 from .systems import PEERS
 
@@ -19,15 +19,21 @@ ROWS: dict[str, Callable[[list[Any], bool], list[Line]]] = {
     "wave": arrays.wave_equation,
     "dask-threads": chunked.logistic_threads,
     "dask-processes": chunked.logistic_processes,
+    "fmult": paper.fmult,
+    "fdotprod": paper.fdotprod,
+    "fsummatvec": paper.fsummatvec,
+    "frotvecquat": paper.frotvecquat,
+    "fneural": paper.fneural,
+    "fparticles": paper.fparticles,
 }
 SYSTEMS = (OURS, *PEERS, HAND)
 LEGEND = """\
 Each cell is the system's own value and, in parentheses, paradual's value divided by it: below 1
-paradual is better. All systems of a row run in turns on one thread each (Dask: two), after a
-warm-up; a time is the minimum over the rounds, for Dask the median. Every gradient was compared
-with the one by hand first; on Dask each form of the program is held against the same form by hand.
-"compile" is what jit takes once, in seconds, and is in no other number; loops of JAX are its own
-(scan), not unrolled."""
+paradual is better. All systems of a row run in turns on one thread each (Dask and "forks on
+threads": two), after a warm-up; a time is the minimum over the rounds, for Dask the median. Every
+gradient was compared with the one by hand first; on Dask each form of the program is held against
+the same form by hand. "compile" is what jit takes once, in seconds, and is in no other number;
+loops of JAX are its own (scan), and only the lists of fdotprod and fsummatvec are unrolled."""
 
 
 def _cell(line: Line, system: str) -> str:
@@ -48,7 +54,8 @@ def _met(line: Line) -> str:
 
 
 def render(lines: Iterable[Line]) -> str:
-    """The table as plain text."""
+    """The table as plain text, and below it why a system is not in a row."""
+    lines = list(lines)
     head = ["row", "quantity", *SYSTEMS, "compile", "bar", "met"]
     cells = [
         [
@@ -63,10 +70,16 @@ def render(lines: Iterable[Line]) -> str:
     ]
     widths = [max(len(row[k]) for row in [head, *cells]) for k in range(len(head))]
     rule = ["-" * width for width in widths]
-    return "\n".join(
+    table = [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         for row in [head, rule, *cells]
-    )
+    ]
+    reasons = [
+        f"{line.row}, {line.quantity}: no {system}: {why}"
+        for line in lines
+        for system, why in line.missing.items()
+    ]
+    return "\n".join([*table, "", *reasons] if reasons else table)
 
 
 def as_data(line: Line) -> dict[str, Any]:
@@ -81,6 +94,7 @@ def as_data(line: Line) -> dict[str, Any]:
             if name != OURS and OURS in line.values
         },
         "compile_s": line.compile_s,
+        "missing": line.missing,
         "bars": [
             {"limit": b.limit, "against": b.against, "reached": b.reached(line.values)} for b in line.bars
         ],
