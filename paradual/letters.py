@@ -49,7 +49,9 @@ class Letter:
     def __init__(self, executor: Executor, client: Client) -> None:
         self.executor, self.client = executor, client
         self.number = uuid.uuid4().hex  # every attempt has keys of its own: a task that is lost and run
-        self.counter = itertools.count()  # again may fork again while the first attempt's tasks still run
+        # again may fork again while the first attempt's tasks still run.  Of tasks that are alike Dask begins
+        # with the last name, so names count down.
+        self.counter = itertools.count(16**6 - 1, -1)
         self.nodes: list[tuple[Node, int]] = []  # with their size
         self.wanted: dict[str, None] = {}  # keys to get futures of
         self.beside: dict[str, str] = {}  # {key of a reverse task: key of its tape}

@@ -23,7 +23,7 @@ X = np.random.default_rng(0).normal(size=(60, 60))
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    options: Any = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+    options: Any = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     with LocalCluster(n_workers=3, threads_per_worker=1, **options) as found:
         yield found
 
@@ -233,7 +233,7 @@ def test_ctrl_c_leaves_the_cluster_usable(client: Client) -> None:
 
     def interrupt() -> None:
         assert Event("ctrl-c-begun", client=client).wait(60)
-        signal.raise_signal(signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # as the terminal does
 
     thread = threading.Thread(target=interrupt)
     thread.start()
