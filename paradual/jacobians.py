@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import wraps
 from typing import Any
@@ -12,6 +13,7 @@ from paradual.arrays import PYTHON_SCALARS, form_of, is_complex, shape_of, zeros
 from paradual.dual import primal
 from paradual.errors import ParadualTypeError, ParadualValueError
 from paradual.graphs import is_lazy
+from paradual.tasks import Task, call_all, current
 from paradual.transforms import Argnums, Function, grad, jvp, positions, vjp
 from paradual.trees import flatten, unflatten
 
@@ -109,19 +111,29 @@ def _reverse_rows(fn: Function, primals: Any, mode: str) -> tuple[Any, list[list
     leaves, _ = flatten(primals)
     if mode == "auto" and sum(map(_size, results)) > sum(map(_size, leaves)):
         return _forward_rows(fn, primals, mode)
+
+    def row(slot: Any, unit: Any, result: Any) -> list[Any]:
+        found = flatten(pullback._pull([(slot, unit)] if slot is not None else []))[0]
+        if is_complex(result) and slot is not None:  # that was the real part; now the imaginary part
+            imaginary = flatten(pullback._pull([(slot, -1j * unit)]))[0]
+            found = [
+                _holomorphic(d, 1j * e) if is_complex(leaf) else d + 1j * e
+                for d, e, leaf in zip(found, imaginary, leaves, strict=True)
+            ]
+        return found
+
+    each = list(zip(pullback.slots, results, strict=True))
+    calls = [(slot, unit, result) for slot, result in each for unit in _units(result)]
+    if pullback.last.past:  # a program with tasks: replays of its tapes, side by side
+        found: Iterator[Any] = iter(
+            call_all([Task(row, call, label="row") for call in calls], current().near)
+        )
+    else:
+        found = itertools.starmap(row, calls)
     rows = []
-    for slot, result in zip(pullback.slots, results, strict=True):
-        found = []
-        for unit in _units(result):
-            row = flatten(pullback._pull([(slot, unit)] if slot is not None else []))[0]
-            if is_complex(result) and slot is not None:  # that was the real part; now the imaginary part
-                imaginary = flatten(pullback._pull([(slot, -1j * unit)]))[0]
-                row = [
-                    _holomorphic(d, 1j * e) if is_complex(leaf) else d + 1j * e
-                    for d, e, leaf in zip(row, imaginary, leaves, strict=True)
-                ]
-            found.append(row)
-        rows.append([_stacked([row[j] for row in found], result, leaf) for j, leaf in enumerate(leaves)])
+    for _, result in each:
+        block = list(itertools.islice(found, _size(result)))
+        rows.append([_stacked([part[j] for part in block], result, leaf) for j, leaf in enumerate(leaves)])
     return out, rows
 
 

@@ -189,7 +189,7 @@ def test_tapes_that_are_lost_between_the_passes(client: Client, cluster: LocalCl
         assert same((value, *pullback(np.float64(1.0))), expected)
 
 
-# --- tasks that fail -----------------------------------------------------------------------------------------
+# --- tasks that fail ------------------------------------------------------------------------------
 
 
 class Boom(Exception):
@@ -244,7 +244,7 @@ def test_ctrl_c_leaves_the_cluster_usable(client: Client) -> None:
     assert pdl.grad(lambda x: sum(pdl.map(lambda k: x * k, [1.0, 2.0])))(1.0) == 3.0
 
 
-# --- where tapes are -------------------------------------------------------------------------------------------
+# --- where tapes are ------------------------------------------------------------------------------
 
 
 def transfers(client: Client) -> int:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import paradual as pdl
-from paradual.sizes import tape_bytes
 from paradual.jobs import ROOT, branch, reverse_plan, successor
 from paradual.reverse import reverse
+from paradual.sizes import tape_bytes
 from paradual.tape import ACTIVE, INPUT, OUTSIDE, Tape, add_leaf, backward, history
 
 JOB = (0,)
