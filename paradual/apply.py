@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import Move, Region, form_of, is_buffer, item, memory
-from paradual.dual import Dual, duals_in, innermost, is_inexact, lower, lower_index, primal
+from paradual.dual import DUALS, Dual, duals_in, innermost, is_inexact, lower, lower_index, primal
 from paradual.errors import NotDifferentiableError, user_line
 from paradual.held import hold
-from paradual.kin import lend, relate, root_of, steady
+from paradual.kin import kin_of, lend, relate, root_of, steady, via_of
 from paradual.rules import modes, registry
 from paradual.rules.creation import stacked
 from paradual.rules.registry import RULES, Rule, bind, check_out, check_plain, check_use, kept
@@ -28,6 +28,7 @@ _new = Dual.__new__
 # Values whose arithmetic is Python's own and whose partial derivatives cost nothing.
 FLOATS: frozenset[Any] = frozenset([float, np.float64])
 NUMBERS: frozenset[Any] = frozenset([float, np.float64, int, np.int64])
+EXACT: frozenset[Any] = frozenset([np.add, np.subtract, np.multiply])  # whose partials are not rounded
 WEAK: frozenset[Any] = frozenset([float, int, bool, complex])  # which take the precision of the other operand
 PLAIN: frozenset[Any] = NUMBERS | {np.ndarray, bool, complex, np.float32, np.complex128}
 
@@ -103,7 +104,7 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
         return call(f, (x, y), {}, compute)
     a, b = x, y
     i = j = None
-    if x.__class__ is Dual:
+    if x.__class__ in DUALS:
         if x.home is not home:
             return call(f, (x, y), {}, compute)
         a, i = x.value, x.place
@@ -113,7 +114,7 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
         if x.__class__ is list or x.__class__ is tuple:
             return binary(f, stacked(x), y, compute)
         check_plain(x)
-    if y.__class__ is Dual:
+    if y.__class__ in DUALS:
         if y.home is not home:
             return call(f, (x, y), {}, compute)
         b, j = y.value, y.place
@@ -132,11 +133,11 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
         b = np.float64(b) if b.__class__ is float else b
     env = (a, b, value)
     if (
-        a.__class__ not in WEAK
+        f not in EXACT
+        and a.__class__ not in WEAK
         and b.__class__ not in WEAK
         and a.dtype is not b.dtype
         and rule.kind == "elementwise"
-        and f is not np.multiply  # whose partials are its operands
     ):
         env = modes.precise(env, value)
     edges: Any
@@ -179,7 +180,7 @@ def getitem(x: Dual, index: Any) -> Any:
     if index.__class__ is not int and index.__class__ is not slice:
         index = lower_index(index)
     owner, where = x, index
-    if x.kin is not None and x.kin.written and x.via is not None:
+    if x.kin is not None and x.kin.written and via_of(x) is not None:
         owner, moves = root_of(x)  # the slot of a view may be stale, and a scatter into it would be larger
         where = Region(moves, index)
     if owner.home is not tape.home or records is None:
@@ -191,6 +192,8 @@ def getitem(x: Dual, index: Any) -> Any:
     out.place = len(records)
     out.kin = None
     records.append((operator.getitem, form_of(value), ((owner.place, 0, (where,)),)))
+    if value.__class__ in FLOATS:
+        return out
     inside = primal(value)
     if is_buffer(inside) and inside.base is not None and memory(inside) is memory(primal(x)):
         relate(x, out, (operator.getitem, (index,), {}))
@@ -234,7 +237,7 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     if isinstance(f, np.ufunc):
         args = tuple(stacked(a) if isinstance(a, list | tuple) else a for a in args)
     for part in _flat((*args, *kwargs.values())):
-        if part.__class__ is not Dual and part.__class__ not in PLAIN:
+        if part.__class__ not in DUALS and part.__class__ not in PLAIN:
             check_plain(part)
     bound = bind(rule, args, kwargs)
     tape = innermost(bound.values())
@@ -281,7 +284,7 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
         for dual in operands:
             if memory(primal(dual)) is owner:
                 relate(dual, result, _move(rule, given, dual))
-    if shared and tape.records is None and result.__class__ is Dual and result.kin is None:
+    if shared and tape.records is None and result.__class__ in DUALS and kin_of(result) is None:
         theirs = [memory(primal(dual.place)) for dual in shared]
         if any(memory(primal(result.place)) is their for their in theirs):
             result.place = np.copy(result.place)  # a view of a tangent that may be written

@@ -339,7 +339,15 @@ def add(cotangents: list[Any], owned: set[int], index: int, c: Any, form: Form, 
     total = cotangents[index]
     kind = type(c)
     if kind is Scatter:
-        _add_scatter(cotangents, owned, index, c, form)
+        if (
+            type(c.index) is int
+            and type(c.value) is np.float64
+            and index in owned
+            and type(total) is np.ndarray
+        ):
+            total[c.index] += c.value  # an element, one of many in a loop
+        else:
+            _add_scatter(cotangents, owned, index, c, form)
     elif kind is Item:
         if total is None:
             total = cotangents[index] = [None] * len(form)

@@ -15,9 +15,9 @@ import numpy as np
 
 from paradual.apply import record_step
 from paradual.arrays import form_of, is_buffer, memory, shape_of, zeros
-from paradual.dual import Dual, duals_in, import_dual, innermost, is_inexact, primal
+from paradual.dual import DUALS, Dual, duals_in, import_dual, innermost, is_inexact, primal
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
-from paradual.kin import relate, shared
+from paradual.kin import kin_of, relate, shared
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.rules.registry import RULES, Rule
@@ -67,19 +67,19 @@ def checkpoint(fn: Function) -> Function:
         tape.forks += 1
         arguments, structure = flatten((args, kwargs))
         # a later `x += 1` must not reach what is kept for the second call
-        kept = tuple(leaf.__copy__() if leaf.__class__ is Dual else leaf for leaf in arguments)
+        kept = tuple(leaf.__copy__() if leaf.__class__ in DUALS else leaf for leaf in arguments)
         out, last = _again(Tape((differentiation, segment), []), fn, arguments, structure)
         used = _imports(last)
         leaves, out_structure = flatten(out)
         jobs = {part.home for part in history(last)}
-        active = tuple(leaf.__class__ is Dual and leaf.home in jobs for leaf in leaves)
+        active = tuple(leaf.__class__ in DUALS and leaf.home in jobs for leaf in leaves)
         places = tuple(_place(tape, slot, form) for slot, form in used.items())
         keep = (fn, kept, structure, tuple(used), (differentiation, segment), active, _sums(leaves, active))
         values = [leaf.value if on else None for leaf, on in zip(leaves, active, strict=True)]
         parts = record_step(tape, _recompute, values, ((places, 0, keep),))
         # what was made within and is known to nobody else is the result's alone
         _relate_all(
-            [*arguments, *(leaf for leaf in leaves if leaf.__class__ is Dual and shared(leaf))], parts
+            [*arguments, *(leaf for leaf in leaves if leaf.__class__ in DUALS and shared(leaf))], parts
         )
         results = [part if on else leaf for part, leaf, on in zip(parts, leaves, active, strict=True)]
         return unflatten(out_structure, results)
@@ -91,7 +91,7 @@ def _relate_all(operands: Any, parts: Any) -> None:
     """Remember which results of a step share memory with its operands, and with each other."""
     sharing: dict[int, list[Dual]] = {}
     for k, x in enumerate([*operands, *parts]):
-        owner = memory(primal(x)) if x.__class__ is Dual else None
+        owner = memory(primal(x)) if x.__class__ in DUALS else None
         if owner is not None:
             others = sharing.setdefault(id(owner), [])
             for other in others if k >= len(operands) else ():
@@ -154,7 +154,7 @@ def _recompute_pull(
     out, last = _again(Tape(home, []), fn, arguments, structure)
     leaves, _ = flatten(out)
     jobs = {part.home for part in history(last)}
-    again = tuple(leaf.__class__ is Dual and leaf.home in jobs for leaf in leaves)
+    again = tuple(leaf.__class__ in DUALS and leaf.home in jobs for leaf in leaves)
     if tuple(_imports(last)) != slots or again != active or not _same(sums, _sums(leaves, active)):
         raise ParadualValueError(
             f"the checkpointed function {getattr(fn, '__name__', fn)!r} used other values when it was "
@@ -360,10 +360,11 @@ def _lower_all(leaves: list[Any], tape: Tape) -> tuple[list[Any], tuple[Any, ...
     """Values as the step sees them, and their places (tangents in forward mode)."""
     values, places = [], []
     for leaf in leaves:
-        if leaf.__class__ is Dual and leaf.home[0] == tape.home[0]:
+        if leaf.__class__ in DUALS and leaf.home[0] == tape.home[0]:
             values.append(_unwritable(leaf.value))
-            if leaf.kin is not None:
-                leaf.kin.lent = True  # what the step keeps of it must not change with it
+            kin = kin_of(leaf)
+            if kin is not None:
+                kin.lent = True  # what the step keeps of it must not change with it
             direct = tape.records is None or leaf.home == tape.home
             places.append(leaf.place if direct else import_dual(leaf, tape))
         else:
@@ -375,7 +376,7 @@ def _lower_all(leaves: list[Any], tape: Tape) -> tuple[list[Any], tuple[Any, ...
 def _unwritable(value: Any) -> Any:
     """A value of the tape for the eyes of user code, which must not write into it."""
     if type(value) is not np.ndarray:
-        return copy(value) if value.__class__ is Dual else value
+        return copy(value) if value.__class__ in DUALS else value
     view = value.view()
     view.flags.writeable = False
     return view

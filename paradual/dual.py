@@ -13,7 +13,7 @@ import numpy as np
 
 from paradual.arrays import Move, cast, form_of, is_buffer, shape_of
 from paradual.errors import LeakedDualError, ParadualTypeError, user_line
-from paradual.kin import Kin, refresh, steady
+from paradual.kin import Kin, kin_of, refresh, steady
 from paradual.tape import ACTIVE, Home, Tape, add_leaf
 
 
@@ -37,25 +37,15 @@ class Dual:
     value: Any
     home: Home
     place: Any
-    kin: Kin | None  # the duals that share its memory; for a Python float it may be unset
-    via: tuple[Dual, Move] | None  # of a view: whose, and how it is derived
+    kin: Kin | None  # the duals that share its memory; of a Python float it may be unset
+    via: tuple[Dual, Move]  # of a view: whose, and how it is derived; of others unset
+    stale: type[Dual]  # what a view is while it does not know its slot
 
     def __init__(self, value: Any, home: Home, place: Any) -> None:
         self.value = value
         self.home = home
         self.place = place
         self.kin = None
-
-    def __getattr__(self, name: str) -> Any:
-        # only what is not set arrives here: a view whose owner was written derives its slot anew
-        if name in ("value", "home", "place") and self.via is not None:
-            return refresh(self, name)
-        if name in ("kin", "via"):
-            return None
-        raise AttributeError(
-            f"a value that is being differentiated has no attribute {name!r}: ask "
-            f"paradual.stop_gradient(x).{name} for that of the plain value"
-        )
 
     def __getstate__(self) -> tuple[Any, Home, Any]:
         return self.value, self.home, self.place
@@ -66,7 +56,8 @@ class Dual:
 
     def __copy__(self) -> Dual:
         place = self.place
-        if self.kin is not None and self.kin.written and not isinstance(place, int):
+        kin = kin_of(self)
+        if kin is not None and kin.written and not isinstance(place, int):
             place = np.copy(place)  # the tangent is written in place as the value is
         return Dual(steady(self), self.home, place)
 
@@ -78,9 +69,30 @@ class Dual:
         return f"Dual({self.value!r})"
 
 
+class Stale(Dual):
+    """A view whose owner was written: it derives its slot anew when it is asked for it.
+
+    Not in `Dual` itself, because a class with a ``__getattr__`` finds its attributes three times as slowly.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("value", "home", "place"):
+            return refresh(self, name, Dual)
+        raise AttributeError(f"'Dual' object has no attribute {name!r}")
+
+    def __reduce__(self) -> Any:
+        return Dual, (self.value, self.home, self.place)
+
+
+Dual.stale = Stale
+DUALS: Any = frozenset([Dual, Stale])
+
+
 def primal(x: Any) -> Any:
     """The plain value of a dual of any depth; anything else as it is."""
-    while x.__class__ is Dual:
+    while x.__class__ in DUALS:
         x = x.value
     return x
 
@@ -93,7 +105,7 @@ def is_inexact(value: Any) -> bool:
 
 def duals_in(values: Any) -> Iterator[Dual]:
     for value in values:
-        if value.__class__ is Dual:
+        if value.__class__ in DUALS:
             yield value
         elif isinstance(value, list | tuple):
             yield from duals_in(value)
@@ -126,7 +138,7 @@ def position(dual: Dual, tapes: tuple[Tape, ...]) -> int:
 
 def lower(value: Any, tape: Tape) -> tuple[Any, Any]:
     """A value as this tape's operation sees it, and its place (None for a constant)."""
-    if value.__class__ is Dual:
+    if value.__class__ in DUALS:
         if value.home[0] != tape.home[0]:
             return value.__copy__(), None  # of an outer differentiation; `+=` must not reach the tape
         if tape.records is None or value.home == tape.home:
@@ -155,7 +167,7 @@ def _lower_part(part: Any) -> Any:
         return part
     if isinstance(part, list | tuple):
         return np.asarray([_lower_part(p) for p in part], dtype=None if part else int)
-    if part.__class__ is Dual:
+    if part.__class__ in DUALS:
         part = primal(part)
         if np.asarray(part).dtype.kind not in "iub":
             raise ParadualTypeError(

@@ -25,9 +25,9 @@ from paradual.arrays import (
     within,
     zeros,
 )
-from paradual.dual import Dual, import_dual, innermost, lower, lower_index, position, primal
+from paradual.dual import DUALS, Dual, import_dual, innermost, lower, lower_index, position, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, ParadualValueError, user_line
-from paradual.kin import Kin, root_of, stale
+from paradual.kin import Kin, kin_of, root_of, stale, via_of
 from paradual.rules.creation import stacked
 from paradual.rules.modes import target_form
 from paradual.tape import ACTIVE, Home, Tape
@@ -37,10 +37,15 @@ def setitem(x: Dual, index: Any, value: Any) -> None:
     """``x[index] = value``, with NumPy's semantics: every view of the memory changes with it."""
     index = lower_index(index)
     value = as_array(value)
-    kin = x.kin
-    if kin is not None and value.__class__ is Dual and value.kin is kin and _same_memory(x, index, value):
+    kin = kin_of(x)
+    if (
+        kin is not None
+        and value.__class__ in DUALS
+        and kin_of(value) is kin
+        and _same_memory(x, index, value)
+    ):
         return  # `x[i] += v` has written into the view x[i], and assigns it to itself
-    if value.__class__ is Dual and shape_of(value)[:1] == (1,):
+    if value.__class__ in DUALS and shape_of(value)[:1] == (1,):
         value = np.reshape(value, _without_ones(shape_of(value), shape_of(primal(x)[index])))
     write(x, index, value, put)
 
@@ -65,18 +70,18 @@ def write(x: Dual, index: Any, value: Any, how: Any) -> None:
         If the array belongs to a task that this one was forked from, or shares memory in a way that is
         not known.
     """
-    root, moves = (x, ()) if x.via is None else root_of(x)
+    root, moves = root_of(x)
     tape = ACTIVE.get()[-1]
-    if root.home is not tape.home or (value.__class__ is Dual and value.home is not tape.home):
+    if root.home is not tape.home or (value.__class__ in DUALS and value.home is not tape.home):
         tape = _tape_of_write(root, value)
-    lowered, place = (value.value, value.place) if value.__class__ is Dual else (value, None)
+    lowered, place = (value.value, value.place) if value.__class__ in DUALS else (value, None)
     if place is not None and value.home is not tape.home:
         lowered, place = lower(value, tape)
     last = _last(shape_of(x), index) if how is put and _may_repeat(index) else None
-    kin = root.kin
+    kin = kin_of(root)
     if kin is None or not kin.written or kin.lent or kin.opaque:
         _seize(root)
-    if lowered.__class__ is Dual and root.value.__class__ is not Dual:
+    if lowered.__class__ in DUALS and root.value.__class__ not in DUALS:
         root.value = Dual(root.value, *_nothing(ACTIVE.get()[position(lowered, ACTIVE.get())], root.value))
         _forget(root, True)
     _store(x.value, index, lowered, how)
@@ -85,7 +90,7 @@ def write(x: Dual, index: Any, value: Any, how: Any) -> None:
     if records is None:
         if place is not None or how is put:
             t = 0.0 if place is None else place
-            if t.__class__ is Dual and root.place.__class__ is not Dual:
+            if t.__class__ in DUALS and root.place.__class__ not in DUALS:
                 root.place = Dual(root.place, *_nothing(innermost([t]), root.place))
             _store(*within(root.place, Region(moves, index)), t, how)
     else:
@@ -123,7 +128,7 @@ def assign(target: Any, result: Any) -> Any:
         )
     if not np.can_cast(result.dtype, target.dtype, "same_kind"):
         raise ParadualTypeError(f"cannot write a result of {result.dtype} into {target.dtype}")
-    if target.via is not None or not _may_become(result, target):
+    if via_of(target) is not None or not _may_become(result, target):
         write(target, ..., result, put)
         return target
     tape = ACTIVE.get()[position(target, ACTIVE.get())]
@@ -132,12 +137,12 @@ def assign(target: Any, result: Any) -> Any:
     if result.dtype != target.dtype:
         result = result.astype(target.dtype)
     result = _as_buffer(result)
-    if result.__class__ is not Dual:
+    if result.__class__ not in DUALS:
         target.value = result
         target.home, target.place = _nothing(tape, result)
     else:
         target.value, target.home, target.place = result.value, result.home, result.place
-    if target.kin is not None:
+    if kin_of(target) is not None:
         target.kin.written = target.kin.lent = False
         _forget(target, True)
     return target
@@ -152,10 +157,10 @@ def write_out(target: Any, result: Any) -> Any:
 
 def split_out(f: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
     """The dual that a function is to write its result into, if there is one, and its other arguments."""
-    if kwargs.get("out").__class__ is Dual:
+    if kwargs.get("out").__class__ in DUALS:
         return kwargs["out"], args, {name: v for name, v in kwargs.items() if name != "out"}
     k = _place_of_out(f) if len(args) > 1 else None
-    if k is not None and k < len(args) and args[k].__class__ is Dual:
+    if k is not None and k < len(args) and args[k].__class__ in DUALS:
         return args[k], (*args[:k], None, *args[k + 1 :]), kwargs
     return None, args, kwargs
 
@@ -173,7 +178,7 @@ def _place_of_out(f: Any) -> int | None:
 
 def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
     """``ufunc.at(x, index, operand)``: in place, and as often as the index names an element."""
-    if x.__class__ is not Dual:
+    if x.__class__ not in DUALS:
         raise NotDifferentiableError(
             f"np.{ufunc.__name__}.at into a plain array{user_line()}: it cannot hold a derivative. Create it "
             "with np.zeros_like(x), or np.zeros(shape, like=x), where x is being differentiated"
@@ -230,7 +235,7 @@ def constant_like(x: Dual, value: Any) -> Any:
         return value
     if value.dtype.kind not in "fc":
         return value
-    if x.value.__class__ is Dual:
+    if x.value.__class__ in DUALS:
         value = constant_like(x.value, value)
     tape = ACTIVE.get()[position(x, ACTIVE.get())]
     return Dual(value, *_nothing(tape, value))
@@ -286,7 +291,7 @@ class Flat:
 def _store(target: Any, index: Any, value: Any, how: Any) -> None:
     if how is put:
         target[index] = value
-    elif target.__class__ is Dual:
+    elif target.__class__ in DUALS:
         write(target, index, value, how)
     else:
         np.broadcast_to(value, target[index].shape)  # refuses what NumPy refuses
@@ -296,15 +301,15 @@ def _store(target: Any, index: Any, value: Any, how: Any) -> None:
 def _seize(root: Dual) -> None:
     """Make the memory of an array its own, before it is written."""
     _check_writable(root)
-    kin = root.kin
+    kin = kin_of(root)
     if kin is None:
         kin = root.kin = Kin()
     if kin.written and not kin.lent:
         return
     value = root.value
-    root.value = value.__copy__() if value.__class__ is Dual else value.copy(order="K")
+    root.value = value.__copy__() if value.__class__ in DUALS else value.copy(order="K")
     if not isinstance(root.place, int):  # its tangent
-        root.place = root.place.__copy__() if root.place.__class__ is Dual else _laid_out(root.place, value)
+        root.place = root.place.__copy__() if root.place.__class__ in DUALS else _laid_out(root.place, value)
     kin.written, kin.lent = True, False
     _forget(root, True)
 
@@ -327,7 +332,7 @@ def _check_writable(x: Dual) -> None:
         raise TypeError(f"{type(value).__name__!r} object does not support item assignment")
     if not getattr(getattr(value, "flags", None), "writeable", True):
         raise ValueError("assignment destination is read-only")
-    kin = x.kin
+    kin = kin_of(x)
     if kin is not None and kin.opaque:
         kin.opaque[:] = [ref for ref in kin.opaque if ref() is not None]
         if kin.opaque:
@@ -352,13 +357,14 @@ def _check_task(x: Dual, tape: Tape) -> None:
 def _enter(root: Dual, inner: Tape) -> None:
     """Make an array of an outer differentiation one of an inner one, so that it can hold its values."""
     value = Dual(root.value, root.home, root.place)
-    if root.kin is not None and root.kin.written:
+    kin = kin_of(root)
+    if kin is not None and kin.written:
         value = value.__copy__()
         value.value = value.value.copy() if is_buffer(value.value) else value.value.__copy__()
     root.value = value
     root.home, root.place = _nothing(inner, value)
-    if root.kin is not None:
-        root.kin.written = root.kin.lent = False
+    if kin is not None:
+        kin.written = kin.lent = False
         _forget(root, True)
 
 
@@ -383,7 +389,7 @@ def _may_become(result: Any, target: Dual) -> bool:
 
 def _as_buffer(result: Any) -> Any:
     """NumPy turns 0-d results into scalars; what is written into a 0-d array is one still."""
-    if result.__class__ is Dual:
+    if result.__class__ in DUALS:
         return Dual(_as_buffer(result.value), result.home, result.place)
     return result if is_buffer(result) else np.asarray(result)
 

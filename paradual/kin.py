@@ -45,12 +45,24 @@ class Kin:
         self.opaque: list[Any] = []
 
 
+def kin_of(x: Any) -> Kin | None:
+    """The family of a dual, if it has one."""
+    found: Kin | None = getattr(x, "kin", None)
+    return found
+
+
+def via_of(x: Any) -> tuple[Any, Move] | None:
+    """Whose view a dual is and how it is derived, if it is one."""
+    found: tuple[Any, Move] | None = getattr(x, "via", None)
+    return found
+
+
 def relate(x: Any, view: Any, move: Move | None = None) -> None:
     """Remember that a dual is a view of another one, and how it is derived from it."""
-    kin = x.kin
+    kin = kin_of(x)
     if kin is None:
         with _LOCK:
-            kin = x.kin
+            kin = kin_of(x)
             if kin is None:
                 kin = x.kin = Kin()
     view.kin = kin
@@ -63,7 +75,7 @@ def relate(x: Any, view: Any, move: Move | None = None) -> None:
 
 def _joined(x: Any, move: Move) -> tuple[Any, Move]:
     """A slice of a slice is one slice: so ``v = v[1:]`` in a loop makes no longer and longer chain."""
-    if x.via is not None:
+    if via_of(x) is not None:
         owner, before = x.via
         (f, args, _), (g, more, _) = before, move
         if f is g is operator.getitem and type(args[0]) is type(more[0]) is slice:
@@ -85,7 +97,7 @@ def _remember(kin: Kin, view: Any) -> None:
 def root_of(x: Any) -> tuple[Any, tuple[Move, ...]]:
     """The dual that owns the memory of another one, and the moves that lead from it to that one."""
     chain = []
-    while x.via is not None:
+    while via_of(x) is not None:
         x, move = x.via
         chain.append(move)
     return x, tuple(reversed(chain))
@@ -93,8 +105,8 @@ def root_of(x: Any) -> tuple[Any, tuple[Move, ...]]:
 
 def shared(x: Any) -> bool:
     """Whether another dual that is still there shares the memory of a dual."""
-    kin = x.kin
-    if kin is None or x.via is not None:
+    kin = kin_of(x)
+    if kin is None or via_of(x) is not None:
         return kin is not None
     views = (ref() for ref in kin.views.values())
     return any(v is not None and v is not x for v in views) or any(ref() is not None for ref in kin.opaque)
@@ -102,7 +114,7 @@ def shared(x: Any) -> bool:
 
 def steady(x: Any) -> Any:
     """The value of a dual, safe from what may be written to the dual later."""
-    value, kin = x.value, x.kin
+    value, kin = x.value, kin_of(x)
     if kin is None or not kin.written:
         return value  # it is copied before the first write
     if is_buffer(value):
@@ -115,7 +127,7 @@ def steady(x: Any) -> Any:
 
 def lend(x: Any) -> None:
     """Leave an array to the tape of an outer differentiation: of what is large that keeps no copy."""
-    if x.kin is not None and x.kin.written and x.nbytes > SMALL:
+    if kin_of(x) is not None and x.kin.written and x.nbytes > SMALL:
         x.kin.lent = True
 
 
@@ -127,6 +139,7 @@ def stale(kin: Kin, values: bool) -> None:
             for name in ("home", "place", "value") if values else ("home", "place"):
                 if _has(view, name):
                     delattr(view, name)
+            view.__class__ = view.stale
     kin.fresh.clear()
     if values:
         kin.views.clear()
@@ -140,7 +153,7 @@ def _has(view: Any, name: str) -> bool:
     return True
 
 
-def refresh(view: Any, name: str) -> Any:
+def refresh(view: Any, name: str, dual: Any) -> Any:
     """Derive the slot (or only the value) of a stale view anew; remembered where others may use it.
 
     What a task or a checkpoint derives stays its own: those that run beside it, or after it where its tape
@@ -150,7 +163,7 @@ def refresh(view: Any, name: str) -> Any:
     if name == "value":
         found = {"value": f(x.value, *args, **kwargs)}
     else:
-        derived = f(x.__class__(x.value, x.home, x.place), *args, **kwargs)
+        derived = f(dual(x.value, x.home, x.place), *args, **kwargs)
         found = {"home": derived.home, "place": derived.place}
         if not _has(view, "value"):
             found["value"] = derived.value
@@ -158,6 +171,8 @@ def refresh(view: Any, name: str) -> Any:
         for known, part in found.items():
             setattr(view, known, part)
         _remember(view.kin, view)
+        if all(_has(view, known) for known in ("value", "home", "place")):
+            view.__class__ = dual
     return found[name]
 
 

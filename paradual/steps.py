@@ -12,7 +12,7 @@ import numpy as np
 from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
-from paradual.dual import Dual
+from paradual.dual import DUALS, Dual
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
@@ -119,7 +119,7 @@ def laid_out(value: Any) -> Any:
 
 
 def _contiguous(leaf: Any) -> Any:
-    if leaf.__class__ is Dual:
+    if leaf.__class__ in DUALS:
         value = _contiguous(leaf.value)
         return leaf if value is leaf.value else Dual(value, leaf.home, leaf.place)
     if type(leaf) is np.ndarray:
@@ -173,7 +173,7 @@ def _freshen(value: Any, given: Any, tape: Tape, tangent: Any, key: Key) -> Any:
 
 
 def _of(leaf: Any, tape: Tape) -> bool:
-    return leaf.__class__ is Dual and leaf.home[0] == tape.home[0]
+    return leaf.__class__ in DUALS and leaf.home[0] == tape.home[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ class Collect:
 
 
 def _owned(leaf: Any, token: str) -> bool:
-    return leaf.__class__ is Dual and leaf.home[0] == token
+    return leaf.__class__ in DUALS and leaf.home[0] == token
 
 
 def _seeds(value: Any, token: str, cotangents: Any) -> Contributions:
@@ -293,7 +293,7 @@ def _check_open(leaves: list[Any]) -> None:
     """Refuse a result with duals in objects that are no pytrees: they could not be taken out."""
     for leaf in leaves:
         inside = vars(leaf) if hasattr(leaf, "__dict__") and not callable(leaf) else {}
-        if any(part.__class__ is Dual for part in flatten(list(inside.values()))[0]):
+        if any(part.__class__ in DUALS for part in flatten(list(inside.values()))[0]):
             raise ParadualTypeError(
                 f"an output holds values that are being differentiated inside a {type(leaf).__name__}: make "
                 "it a dataclass, return a tuple or dict, or register the class with optree (namespace "

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from paradual.dual import Dual
+from paradual.dual import DUALS, Dual
 from paradual.rules.registry import name_of
 from paradual.tape import Stub, Tape, history
 from paradual.tasks import executor
@@ -85,7 +85,7 @@ class _Watch:
         if event == "return" and frame.f_code.co_filename.startswith(PACKAGE):
             for found in (result, *frame.f_locals.values()):
                 for dual in found if isinstance(found, list | tuple) else (found,):
-                    if dual.__class__ is Dual:
+                    if dual.__class__ in DUALS:
                         self._see(dual)
 
     def _see(self, dual: Any) -> None:
@@ -100,7 +100,7 @@ class _Watch:
 def _copied(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.copy()
-    return Dual(_copied(value.value), value.home, _copied(value.place)) if value.__class__ is Dual else value
+    return Dual(_copied(value.value), value.home, _copied(value.place)) if value.__class__ in DUALS else value
 
 
 def _lines(tape: Tape, values: dict[Any, Any]) -> list[tuple[str, str]]:
@@ -142,7 +142,7 @@ def _factor(d: Any) -> str:
 
 def _shown(value: Any) -> str:
     """A value in few characters; with its tangent, if it has one."""
-    if value.__class__ is Dual:
+    if value.__class__ in DUALS:
         tangent = value.place
         text = "" if isinstance(tangent, int) else f" + {_shown(tangent)}ε"
         return _shown(value.value) + text

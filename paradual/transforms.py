@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import form_of, is_buffer, is_complex, shape_of, zeros
-from paradual.dual import Dual, position, primal
+from paradual.dual import DUALS, Dual, position, primal
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.graphs import LazyPullback, is_lazy, lazy_jvp, lazy_value_and_grad
 from paradual.held import can_change
@@ -108,11 +108,11 @@ def _evaluate(
     values: list[Any] = []
     slots: list[Slot | None] = []
     for leaf in results:
-        if leaf.__class__ is Dual and leaf.home[0] == differentiation:
+        if leaf.__class__ in DUALS and leaf.home[0] == differentiation:
             slots.append((leaf.home[1], leaf.place))
             values.append(leaf.value)
         else:
-            if leaf.__class__ is Dual:
+            if leaf.__class__ in DUALS:
                 position(leaf, ACTIVE.get())  # of another differentiation in progress, or a leaked one
             slots.append(None)
             values.append(leaf)
@@ -123,7 +123,7 @@ def _evaluate(
 
 def _own(leaf: Any) -> Any:
     """An input that the caller's `x += 1` or `x[:] = 0` does not change."""
-    if leaf.__class__ is Dual:
+    if leaf.__class__ in DUALS:
         return leaf.__copy__()
     return leaf.copy(order="K") if is_buffer(leaf) and can_change(leaf) else leaf
 
@@ -239,7 +239,7 @@ def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) ->
                 out, extra = out
                 aux.append(extra)
                 for leaf in flatten(extra)[0]:
-                    if leaf.__class__ is Dual:
+                    if leaf.__class__ in DUALS:
                         _ = leaf.place  # a view of what was written derives its slot now
             return out
 
@@ -327,7 +327,7 @@ def _detach(tree: Any, differentiation: Any) -> Any:
     leaves, structure = flatten(tree)
     return unflatten(
         structure,
-        [x.value if x.__class__ is Dual and x.home[0] == differentiation else x for x in leaves],
+        [x.value if x.__class__ in DUALS and x.home[0] == differentiation else x for x in leaves],
     )
 
 
@@ -384,11 +384,11 @@ def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     results, out_structure = flatten(out)
     values, tangent_out = [], []
     for leaf in results:
-        if leaf.__class__ is Dual and leaf.home[0] == tape.home[0]:
+        if leaf.__class__ in DUALS and leaf.home[0] == tape.home[0]:
             values.append(leaf.value)
             tangent_out.append(_fresh(fit_tangent(leaf.place, leaf.value)))
         else:
-            if leaf.__class__ is Dual:
+            if leaf.__class__ in DUALS:
                 position(leaf, ACTIVE.get())
             values.append(leaf)
             tangent_out.append(zeros(form_of(leaf), leaf) if is_array(leaf) else leaf)
@@ -440,7 +440,7 @@ def stop_gradient(x: Any) -> Any:
     3.0
     """
     leaves, structure = flatten(x)
-    plain = [primal(leaf) if leaf.__class__ is Dual else leaf for leaf in leaves]
+    plain = [primal(leaf) if leaf.__class__ in DUALS else leaf for leaf in leaves]
     return unflatten(
         structure,
         [p.copy() if p is not leaf and is_buffer(p) else p for p, leaf in zip(plain, leaves, strict=True)],

@@ -8,7 +8,7 @@ import numpy as np
 
 from paradual.apply import call
 from paradual.arrays import cast, shape_of
-from paradual.dual import Dual, primal
+from paradual.dual import DUALS, primal
 from paradual.errors import NotDifferentiableError, user_line
 from paradual.inplace import constant_like, setitem, ufunc_at, write_out
 from paradual.rules.creation import stacked
@@ -28,7 +28,7 @@ def ufunc_call(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
         kwargs.pop("indices", None)  # which NumPy hands over among the inputs as well
     out = kwargs.pop("out", None) or (None,)
     target = out[0]
-    if any(a is not None and a.__class__ is not Dual for a in out):
+    if any(a is not None and a.__class__ not in DUALS for a in out):
         raise NotDifferentiableError(
             f"{name_of(ufunc)} with out= (or an augmented assignment like a += x) into a plain array"
             f"{user_line()}: the array cannot hold a derivative. Write a = a + x, or create it with "
@@ -78,7 +78,7 @@ def _in_loop(ufunc: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
         (*given, None), signature=signature, casting=kwargs.get("casting", "same_kind")
     )
     return tuple(
-        cast(x, to) if x.__class__ is Dual and x.dtype != to else x
+        cast(x, to) if x.__class__ in DUALS and x.dtype != to else x
         for x, to in zip(inputs, loop, strict=False)
     )
 
@@ -91,9 +91,9 @@ def _masked(ufunc: Any, inputs: Any, kwargs: Any, where: Any, target: Any) -> An
     chosen = tuple(np.broadcast_to(x, shape)[mask] for x in inputs)
     chosen = call(ufunc, _in_loop(ufunc, chosen, kwargs), kwargs)
     if target is None:  # NumPy leaves the rest as it happens to be in memory
-        dual = next(x for x in (chosen, *inputs) if x.__class__ is Dual)
+        dual = next(x for x in (chosen, *inputs) if x.__class__ in DUALS)
         target = constant_like(dual, np.full(shape, np.nan, chosen.dtype))
-        if target.__class__ is not Dual:
+        if target.__class__ not in DUALS:
             target[mask] = chosen
             return target
     elif target.shape != np.broadcast_shapes(shape, target.shape):
@@ -126,7 +126,7 @@ def _reduce(
     masks = np.transpose(where, [*axes, *rest]).reshape(rows.shape)
     initial = kwargs.pop("initial", np._NoValue)
     given = initial is not np._NoValue and initial is not None
-    if given and initial.__class__ is not Dual:
+    if given and initial.__class__ not in DUALS:
         initial = np.asarray(initial, a.dtype)
     if not given and ufunc.identity is None and not (len(rows) and masks.all()):
         raise ValueError(f"zero-size array to reduction operation {ufunc.__name__} which has no identity")

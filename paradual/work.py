@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import add, settle, settle_owned
-from paradual.dual import Dual, import_dual, primal
+from paradual.dual import DUALS, Dual, import_dual, primal
 from paradual.errors import ParadualTypeError
 from paradual.held import check_held
 from paradual.rules.careful import backward_masked
@@ -39,7 +39,7 @@ def run(tape: Tape, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[
     try:
         out = fn(*args, **kwargs)
         for leaf in flatten(out)[0]:
-            if leaf.__class__ is Dual:
+            if leaf.__class__ in DUALS:
                 _ = leaf.place  # a view of what was written derives its slot now, on this tape
         last = ACTIVE.get()[-1]
         last.seconds += perf_counter() - last.began
@@ -120,7 +120,7 @@ def rehome(value: Any, tape: Tape) -> Any:
     """
 
     def one(leaf: Any) -> Any:
-        if leaf.__class__ is Dual:
+        if leaf.__class__ in DUALS:
             if leaf.home[0] == tape.home[0]:
                 if leaf.home == tape.home or tape.records is None:
                     return leaf

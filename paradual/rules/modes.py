@@ -32,13 +32,13 @@ def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int,
     f, form, edges = records[index]
     if type(g) is not np.ndarray:
         g = complete(g, form)
-    if f is put or f is gain:
-        _pull_written(records, cotangents, owned, index, g, edges)
-        return
     rule = RULES.get(f)
     if rule is None:
         rule = lookup(f)
     product = rule.kind == "elementwise"
+    if not product and (f is put or f is gain):
+        _pull_written(records, cotangents, owned, index, g, edges)
+        return
     for operand, k, keep in edges:
         if type(operand) is not int:  # one pullback for several operands
             parts = rule.pulls[k](g, *keep)
