@@ -22,9 +22,15 @@ def _entries(node: Any) -> tuple[tuple[Any, ...], type, tuple[str, ...]]:
     return tuple(getattr(node, name) for name in names), type(node), names
 
 
+_MET: set[type] = {float, np.ndarray, Dual}  # types that were looked at
+
+
 def _meet(node: Any) -> bool:
     """Register a dataclass the first time one is seen; never a leaf because of that."""
     kind = type(node)
+    if kind in _MET:
+        return False
+    _MET.add(kind)
     if dataclasses.is_dataclass(kind) and not optree.is_structseq_class(kind):
         with suppress(ValueError):  # it is registered already
             optree.register_pytree_node(cast(Any, kind), _entries, _build, namespace=NAMESPACE)

@@ -22,11 +22,12 @@ class WrongGradientError(Exception):
 
 @dataclass
 class Bar:
-    """What a value of paradual, or its ratio to another system's, must not exceed."""
+    """What a value of paradual, or its ratio to another system's, must not exceed (or fall short of)."""
 
     limit: float
     against: str | None = None
     aim: float | None = None
+    least: bool = False
 
     def reached(self, values: dict[str, float]) -> float | None:
         """The number that is held against the limit; None if the other system is missing."""
@@ -37,7 +38,7 @@ class Bar:
     def __str__(self) -> str:
         what = f"/{self.against} " if self.against else ""
         aim = f" (aim {self.aim:.3g})" if self.aim else ""
-        return f"{what}<= {self.limit:.3g}{aim}"
+        return f"{what}{'>=' if self.least else '<='} {self.limit:.3g}{aim}"
 
 
 @dataclass
