@@ -2,6 +2,8 @@
 
 import doctest
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,14 @@ def test_there_are_programs() -> None:
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if ">>>" not in b], ids=lambda b: b.splitlines()[0])
-def test_program(block: str) -> None:
+def test_program(block: str, tmp_path: Path) -> None:
+    if "__main__" in block:  # it starts processes
+        script = tmp_path / "program.py"
+        script.write_text(block)
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert re.match(r"\[\d\.\d+ +\d\.\d+\]$", done.stdout.strip())
+        return
     before = dict(registry.RULES)
     try:
         exec(compile(block, str(README), "exec"), {"np": np, "scipy": scipy, "paradual": paradual})
