@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -11,6 +12,8 @@ from queue import Empty, SimpleQueue
 
 from paradual.forks import Task
 
+MOMENT = 0.0003  # seconds that the threads have to begin a task
+SIZE = max(os.cpu_count() or 1, 2)
 _LOCK = threading.Lock()  # over the few words that say how far a task is
 
 
@@ -53,9 +56,11 @@ class _Progress:
 
 
 class Threads:
-    """Tasks run on a pool of threads, one for each core; who waits for tasks helps with them.
+    """Tasks run on a pool of threads, one for each core.
 
-    So a pool never starves, however deep tasks wait for tasks.
+    Who waits for tasks helps with those that no thread has begun, so that a pool never starves, however
+    deep tasks wait for tasks.  He leaves the threads a moment to begin them, for busy with one task he
+    would not hear that another one has failed.
     """
 
     @property
@@ -98,18 +103,26 @@ class Threads:
         for task in tasks:
             if task.done and task.error is not None:
                 raise task.error
-        for task in pending:
-            _raise_failed(queue, open_)
-            if id(task) in open_ and not task.handle.missing:
-                _attempt(task)
+        unclaimed = deque(pending)
         while open_:
-            task = queue.get()
-            if task.done:
-                open_.discard(id(task))
-                if task.error is not None:
-                    raise task.error
-            else:
+            try:
+                task = queue.get(timeout=MOMENT if unclaimed else None)
+            except Empty:
+                self._help(unclaimed)
+                continue
+            if not task.done:
+                unclaimed.append(task)
+                continue
+            open_.discard(id(task))
+            if task.error is not None:
+                raise task.error
+
+    def _help(self, unclaimed: deque[Task]) -> None:
+        while unclaimed:
+            task = unclaimed.popleft()
+            if not task.handle.claimed and not task.handle.missing:  # else it comes by once more
                 _attempt(task)
+                return
 
     def cancel(self, tasks: Sequence[Task]) -> None:
         """Drop what has not begun; what runs ends at its next fork."""
@@ -123,20 +136,7 @@ class Threads:
 def _pool(pid: int) -> ThreadPoolExecutor:
     # For each process its own: threads do not survive a fork of the process.
     del pid
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="paradual")
-
-
-def _raise_failed(queue: SimpleQueue[Task], open_: set[int]) -> None:
-    """Look at what has ended in the meantime."""
-    while True:
-        try:
-            task = queue.get_nowait()
-        except Empty:
-            return
-        if task.done:
-            open_.discard(id(task))
-            if task.error is not None:
-                raise task.error
+    return ThreadPoolExecutor(SIZE, thread_name_prefix="paradual")
 
 
 def _unfinished(tasks: Sequence[Task]) -> list[Task]:

@@ -102,6 +102,30 @@ def test_tasks_that_have_not_begun_are_dropped():
     assert ran == []
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_failure_ends_the_call_while_others_run(order):
+    release, ended = threading.Event(), []
+
+    def slow(x):
+        assert release.wait(60)
+        ended.append(x)
+        pdl.par(lambda: ended.append("a fork of a task that nobody waits for"))
+
+    with pdl.executor("threads"):
+        for _ in range(3):
+            calls = [lambda: slow(1), lambda: explode("at once")][::order]
+            with pytest.raises(Boom, match="at once"):
+                pdl.grad(lambda x, calls=calls: x * pdl.par(*calls)[0])(1.0)
+            assert ended == []
+            release.set()
+            pdl.par(lambda: 1, lambda: 2)
+            while len(ended) < 1:
+                pass
+            release.clear()
+            assert ended == [1]
+            ended.clear()
+
+
 @both
 def test_a_failed_task_fails_each_time_and_runs_once(where):
     calls = []

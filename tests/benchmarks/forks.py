@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -23,46 +22,51 @@ CLUSTER: dict[str, Any] = {
 }
 
 
-def repeated(n: int) -> Callable[[Any], Any]:
+def forks_of_one(n: int, x: Any) -> Any:
     """A program of n forks and joins of one task that does next to nothing."""
-
-    def program(x: Any) -> Any:
-        for _ in range(n):
-            x = pdl.submit(lambda y: y * 1.0, x).result()
-        return x
-
-    return program
+    for _ in range(n):
+        x = pdl.submit(lambda y: y * 1.0, x).result()
+    return x
 
 
-def sequential(n: int) -> Callable[[Any], Any]:
-    def program(x: Any) -> Any:
-        for _ in range(n):
-            x = (lambda y: y * 1.0)(x)
-        return x
+def forks_of_two(n: int, x: Any) -> Any:
+    """The same with two tasks."""
+    for _ in range(n):
+        a, b = pdl.par(lambda x=x: x * 0.5, lambda x=x: x * 0.5)
+        x = a + b
+    return x
 
-    return program
+
+def without_forks(tasks: int, n: int, x: Any) -> Any:
+    """What these programs compute."""
+    for _ in range(n):
+        x = x * 1.0 if tasks == 1 else x * 0.5 + x * 0.5
+    return x
 
 
 def fork_overhead(systems: list[Any], quick: bool) -> list[Line]:
-    """Microseconds for one fork and join of an empty task on threads, forward and reverse."""
+    """Microseconds for one fork and join of empty tasks on threads, forward and reverse."""
     n = 20 if quick else 200
-    with pdl.executor("threads"):
-        with_forks, plain = pdl.vjp(repeated(n), 1.0)[1], pdl.vjp(sequential(n), 1.0)[1]
-        check("fork", OURS, with_forks(1.0), plain(1.0))
-        times = interleaved(
-            {
-                "forward": lambda: pdl.vjp(repeated(n), 1.0),
-                "forward without": lambda: pdl.vjp(sequential(n), 1.0),
-                "reverse": lambda: with_forks(1.0),
-                "reverse without": lambda: plain(1.0),
-            },
-            3 if quick else 15,
-            "median",
-        )
     lines = []
-    for which in ("forward", "reverse"):
-        cost = 1e6 * (times[which] - times[f"{which} without"]) / n
-        lines.append(Line("fork", f"us per fork and join, {which}, threads", {OURS: cost}, [Bar(150.0)]))
+    for tasks, forked in ((1, forks_of_one), (2, forks_of_two)):
+        program, plain = partial(forked, n), partial(without_forks, tasks, n)
+        with pdl.executor("threads"):
+            pull, pull_plain = pdl.vjp(program, 1.0)[1], pdl.vjp(plain, 1.0)[1]
+            check("fork", OURS, pull(1.0), pull_plain(1.0))
+            times = interleaved(
+                {
+                    "forward": partial(pdl.vjp, program, 1.0),
+                    "forward without": partial(pdl.vjp, plain, 1.0),
+                    "reverse": partial(pull, 1.0),
+                    "reverse without": partial(pull_plain, 1.0),
+                },
+                3 if quick else 15,
+                "median",
+            )
+        for which in ("forward", "reverse"):
+            cost = 1e6 * (times[which] - times[f"{which} without"]) / n
+            quantity = f"us per fork and join of {tasks}, {which}, threads"
+            lines.append(Line("fork", quantity, {OURS: cost}, [Bar(150.0)]))
     return lines
 
 
