@@ -66,7 +66,7 @@ def fork_overhead(systems: list[Any], quick: bool) -> list[Line]:
         for which in ("forward", "reverse"):
             cost = 1e6 * (times[which] - times[f"{which} without"]) / n
             quantity = f"us per fork and join of {tasks}, {which}, threads"
-            lines.append(Line("fork", quantity, {OURS: cost}, [Bar(150.0)]))
+            lines.append(Line("fork", quantity, {OURS: cost}, [Bar(150.0)] if tasks == 1 else []))
     return lines
 
 
