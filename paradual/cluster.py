@@ -65,6 +65,9 @@ class Cluster:
             task.executor = self
             letter.add(task)
         letter.send()
+        for task in tasks:  # what was sent is not needed here any more
+            task.fn = task.context = None  # type: ignore[assignment]
+            task.args, task.kwargs = (), {}
 
     def wait(self, tasks: Sequence[Task]) -> None:
         """Fetch the results of tasks; raise the error of the first that fails."""

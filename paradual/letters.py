@@ -16,7 +16,7 @@ from dask._task_spec import Task as Node
 from distributed import Client, Future
 
 from paradual.errors import ParadualTypeError
-from paradual.forks import SUM, Executor, Part, Task
+from paradual.forks import Executor, Part, Task
 from paradual.parcels import dumps
 from paradual.placement import BESIDE, BesideTape
 from paradual.remote import first, pick, put_together, run_task
@@ -71,7 +71,7 @@ class Letter:
         payload = (function, arguments, homes, task.name, task.label, np.geterr())
         self.waiting.append((task, payload, arrays, needs))
         records = any(recorded for _, recorded in homes)
-        stage = "forward" if task.beside is None else "sum" if task.beside is SUM else "reverse"
+        stage = "forward" if task.beside is None else "reverse"
         key = self._key(stage, task.label)
         value = self._key("value", task.label) if records else key
         shares = None

@@ -293,7 +293,13 @@ def sweep_job(
 ) -> Found:
     """Sweep the tape of a job with the sum of what it receives."""
     contributions = [*seeds, *collected(parts)]
-    return Found(route(sweep(tape, contributions, own, consume).items()) if contributions else {})
+    if not contributions:
+        return Found()
+    try:
+        return Found(route(sweep(tape, contributions, own, consume).items()))
+    except Exception as error:
+        error.add_note("in the reverse pass")
+        raise
 
 
 def sweep_held(tapes: dict[Home, Tape], home: Home, seeds: list[Contribution], parts: list[Any]) -> Found:
