@@ -8,13 +8,13 @@ program has run, its last tape describes the whole job graph.  Where a task runs
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 from paradual.errors import ParadualTypeError
 from paradual.jobs import branch, successor
-from paradual.tape import ACTIVE, Job, Stub, Tape
+from paradual.tape import ACTIVE, OUTSIDE, Job, Stub, Tape
 from paradual.trees import flatten, unflatten
 
 
@@ -38,6 +38,8 @@ class Executor(Protocol):
 # Where the tasks that are forked here run; None: to be chosen when one is.
 EXECUTOR: ContextVar[Executor | None] = ContextVar("paradual.executor", default=None)
 RUNNING: ContextVar[Task | None] = ContextVar("paradual.running", default=None)
+# The context in which another engine runs the task that this is a part of.
+HOST: ContextVar[Context | None] = ContextVar("paradual.host", default=None)
 # Called with each reverse pass that has ended: see `diagnostics.profile`.
 WATCHER: ContextVar[Callable[[Any], None] | None] = ContextVar("paradual.watcher", default=None)
 
@@ -82,7 +84,7 @@ class Task:
         self.fn, self.args, self.kwargs = fn, args, kwargs or {}
         self.name = name or self.tapes[-1].home[1]  # of the job, for people
         self.label = label or label_of(fn)
-        self.needs = tuple(_tasks_in((args, self.kwargs))) if args or kwargs else ()
+        self.needs = tuple(tasks_in((args, self.kwargs))) if args or kwargs else ()
         self.context = copy_context()
         self.executor: Executor | None = None
         self.handle: Any = None  # what the executor knows it by
@@ -166,6 +168,23 @@ def perform(
     return value, ACTIVE.get(), perf_counter() - began
 
 
+def outside(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call into another engine in a context that knows no tapes.
+
+    What it starts meanwhile keeps the context that it was called in: connections would hold the tapes for as
+    long as they are open, and the worker's next task would run inside this task's differentiations.
+    """
+    host = HOST.get()
+    context = copy_context() if host is None else host.copy()
+    return context.run(_bare, call, args, kwargs)
+
+
+def _bare(call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    ACTIVE.set((OUTSIDE,))
+    RUNNING.set(None)
+    return call(*args, **kwargs)
+
+
 def noted(error: BaseException, name: Job) -> BaseException:
     """An exception of a task, with its place."""
     if isinstance(error, Exception):
@@ -193,7 +212,8 @@ def label_of(fn: Any) -> str:
 # --- results of tasks among the arguments of others -------------------------------------------------------
 
 
-def _tasks_in(tree: Any) -> Iterator[Task]:
+def tasks_in(tree: Any) -> Iterator[Task]:
+    """The tasks in a nesting of containers."""
     for leaf in flatten(tree)[0]:
         if leaf.__class__ is Task:
             yield leaf

@@ -142,6 +142,13 @@ class Letter:
         self.wanted[key] = None
         return TaskRef(key)
 
+    def again(self, task: Task) -> Any:
+        """Ask for the value of a task, and what it tells of its tapes, where these are."""
+        key = self._key("value", task.label)
+        self._put(Node(key, first, _ref(task.handle.tapes)))
+        self.wanted[key] = None
+        return TaskRef(key)
+
     def _key(self, stage: str, label: str) -> str:
         """A name that the dashboard groups by what comes before the number."""
         words = re.sub(r"[^A-Za-z]+", "-", label).strip("-") or "task"

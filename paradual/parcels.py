@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import cloudpickle
@@ -102,6 +103,19 @@ def dumps(value: Any, left_out: Callable[[Any], Any] | None = None) -> bytes:
 def loads(data: bytes, found: Callable[[Any], Any] | None = None) -> Any:
     """The value that was pickled; ``found(name)`` returns a part that was left out."""
     return pickle.loads(data) if found is None else _Unpickler(io.BytesIO(data), found).load()
+
+
+def apart(error: Exception) -> Exception:
+    """A twin of an exception that came from a worker, to be raised instead of it.
+
+    The client keeps the exception for as long as there is a future of the task; and its traceback, the
+    frames that it was raised through, would keep the future.
+    """
+    twin = copy(error)  # it came in a pickle, so it can be copied
+    twin.__traceback__, twin.__cause__ = error.__traceback__, error.__cause__
+    twin.__suppress_context__ = error.__suppress_context__
+    error.__traceback__ = None
+    return twin
 
 
 def _compact(a: Any) -> tuple[Any, ...]:

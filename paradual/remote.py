@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from distributed import get_worker
 
-from paradual.forks import EXECUTOR, Part, noted, perform
+from paradual.forks import EXECUTOR, HOST, Part, noted, perform, tasks_in
 from paradual.parcels import Parcel, loads
 from paradual.sizes import register, size_of
 from paradual.tape import OUTSIDE, Home, Job, Stub, Tape, history, imports
@@ -29,16 +29,21 @@ def run_task(payload: tuple[Any, ...], blobs: list[Any], needs: list[Any]) -> An
             return Part(content if isinstance(content, dict) else {owner[0]: content}, owner[0])
         return content
 
+    host = copy_context()
+
     def body() -> Any:
+        HOST.set(host)
         tapes = (OUTSIDE, *(Tape(home, [] if recorded else None) for home, recorded in homes))
         fn = loads(function, found)
         args, kwargs, executor = loads(arguments, found)
         EXECUTOR.set(executor)
         with np.errstate(**errors):
-            return perform(tapes, fn, args, kwargs)
+            done = perform(tapes, fn, args, kwargs)
+        executor.settle(tasks_in(done[0]))
+        return done
 
     try:
-        value, ends, seconds = copy_context().run(body)
+        value, ends, seconds = host.copy().run(body)
     except Exception as error:
         raise noted(error, name) from error.__cause__
     worker = get_worker().address

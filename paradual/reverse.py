@@ -65,7 +65,9 @@ class Plan:
     def __init__(self, last: Tape | Stub, seeds: list[tuple[Slot, Any]], own: bool, consume: bool) -> None:
         self.tapes: dict[Job, Tape | Stub] = {tape.home[1]: tape for tape in history(last)}
         self.seeds = route(seeds)
-        uses = {job: {slot[0] for slot in imports(tape)} for job, tape in self.tapes.items()}
+        # what each job used, with its form; asked now, for the sweep may empty the tapes
+        self.imports = {job: imports(tape) for job, tape in self.tapes.items()}
+        uses = {job: {slot[0] for slot in used} for job, used in self.imports.items()}
         outside = dict.fromkeys(owner for used in uses.values() for owner in used if owner not in uses)
         for job in self.seeds:
             if job not in self.tapes:
@@ -196,6 +198,7 @@ class Plan:
             from paradual.cluster import owner_of  # a stub exists only where there is a cluster
 
             self.far = owner_of(tape.where)
+            self.far.adopt([stub.where for stub in self.tapes.values() if isinstance(stub, Stub)])
         task = Task(sweep_held, (tape.where, tape.home, seeds, parts), name=job, label=tape.label)
         task.beside, task.executor = tape, self.far
         return task
@@ -239,7 +242,7 @@ class Plan:
 
     def _bytes(self, sender: Job, owner: Job) -> int:
         """How many bytes of cotangents one job sends to another."""
-        forms = (form for slot, form in imports(self.tapes[sender]).items() if slot[0] == owner)
+        forms = (form for slot, form in self.imports[sender].items() if slot[0] == owner)
         return sum(bytes_of(form) for form in forms)
 
     def _is_far(self, part: Any) -> bool:
@@ -260,14 +263,16 @@ class Plan:
 
     def _masked(self) -> Cotangents:
         """The pass once more, one job after the other, with the entries that np.where let through."""
-        tapes = {job: self._tape_here(tape) for job, tape in self.tapes.items()}
-        inbox: dict[Job, list[tuple[int, Any, Any]]] = {job: [] for job in tapes}
+        inbox: dict[Job, list[tuple[int, Any, Any]]] = {job: [] for job in self.tapes}
         found: Cotangents = {}
         for job, contributions in self.seeds.items():
             inbox[job] = [(index, g, True) for index, g in contributions]
         with np.errstate(all="ignore"):
-            for job in reversed(tapes):
-                for slot, (g, mask) in backward_masked(tapes[job], inbox.pop(job)).items():
+            for job in reversed(self.tapes):
+                received = inbox.pop(job)
+                if not received or job not in self.senders:  # nothing comes of it: its tape can stay away
+                    continue
+                for slot, (g, mask) in backward_masked(self._tape_here(self.tapes[job]), received).items():
                     if slot[0] in inbox:
                         inbox[slot[0]].append((slot[1], g, mask))
                     else:

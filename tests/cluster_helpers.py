@@ -1,0 +1,44 @@
+"""Clusters of worker processes, started by the tests themselves."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from distributed import Client, LocalCluster
+
+
+@contextmanager
+def workers(number: int) -> Iterator[Client]:
+    """A client of a cluster with so many processes of one thread each."""
+    # not None, with which every cluster asks for the same port and warns if another one has it
+    cluster = LocalCluster(
+        n_workers=number, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
+    )
+    with cluster, Client(cluster) as client:
+        client.wait_for_workers(number, timeout=60)
+        yield client
+
+
+def known_tasks(client: Client) -> dict[str, str]:
+    """The keys that the scheduler knows, with their state."""
+    found: dict[str, str] = client.run_on_scheduler(
+        lambda dask_scheduler: {str(key): task.state for key, task in dask_scheduler.tasks.items()}
+    )
+    return found
+
+
+def check_empty(client: Client, seconds: float = 20.0) -> None:
+    """Everything that tasks left on the cluster is forgotten, after a while."""
+    deadline = time.monotonic() + seconds
+    while True:
+        gc.collect()
+        client.run(gc.collect)
+        held, known = dict(client.futures), known_tasks(client)
+        if not held and not known:
+            return
+        assert time.monotonic() < deadline, (sorted(map(str, held)), known)
+        time.sleep(0.02)
