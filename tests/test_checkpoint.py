@@ -294,3 +294,21 @@ def test_a_result_that_is_not_finite_is_repeatable():
             np.array([0.0, 2.0])
         )
     assert slope[1] == 0.5
+
+
+@pytest.mark.parametrize("size", [3, 20_000])
+def test_many_tasks_inside_a_checkpoint_use_what_is_outside(size):
+    """More than a sum takes at once: the tapes of the tasks are emptied when the sums are planned."""
+    x = np.linspace(0.1, 1.0, size)
+
+    def f(x):
+        return sum(part.sum() for part in pdl.map(lambda k: np.sin(x * k), range(1, 20)))
+
+    for executor in ("inline", "threads"):
+        with pdl.executor(executor):
+            np.testing.assert_allclose(
+                pdl.grad(lambda x: pdl.checkpoint(lambda y: f(y * 2.0) + f(x))(x))(x),
+                pdl.grad(lambda x: f(x * 2.0) + f(x))(x),
+                rtol=1e-12,
+                atol=1e-11,  # sums of some hundreds that cancel
+            )
