@@ -487,23 +487,44 @@ def check_cluster(client: Client, program: Any, single: bool, twice: bool) -> No
         assert same(second(loss, at, along) if twice else first(loss, at), home)
 
 
-@fixed(max_examples=100)
-@given(program=programs, single=st.sampled_from([False, False, True]))
-def test_first_order_on_two_workers(two: Client, program: Any, single: bool) -> None:
-    check_cluster(two, program, single, twice=False)
+double = st.just(False)
 
 
-@fixed(max_examples=20)
-@given(program=programs)
-def test_second_order_on_two_workers(two: Client, program: Any) -> None:
-    check_cluster(two, program, False, twice=True)
+def drawn(count: int, single: Any = double) -> list[tuple[Any, bool]]:
+    """Programs, drawn before a cluster is at work: its threads use `random`, which Hypothesis watches."""
+    found: list[tuple[Any, bool]] = []
+
+    @fixed(max_examples=count)
+    @given(program=programs, single=single)
+    def collect(program: Any, single: bool) -> None:
+        found.append((program, single))
+
+    collect()
+    return found
+
+
+def check_all(client: Client, cases: list[tuple[Any, bool]], twice: bool) -> None:
+    for program, single in cases:
+        try:
+            check_cluster(client, program, single, twice)
+        except BaseException as error:
+            error.add_note(f"program = {program!r}, single = {single}")
+            raise
+
+
+FIRST = drawn(100, st.sampled_from([False, False, True]))
+SECOND = drawn(20)
+
+
+def test_first_order_on_two_workers(two: Client) -> None:
+    assert len(FIRST) == 100
+    check_all(two, FIRST, twice=False)
+
+
+def test_second_order_on_two_workers(two: Client) -> None:
+    check_all(two, SECOND, twice=True)
 
 
 def test_other_numbers_of_workers(others: Client) -> None:
-    @fixed(max_examples=8)
-    @given(program=programs)
-    def check(program: Any) -> None:
-        check_cluster(others, program, False, twice=False)
-
-    check()
+    check_all(others, FIRST[::9], twice=False)
     check_empty(others)
