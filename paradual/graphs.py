@@ -5,7 +5,7 @@ with the key ``k`` becomes three tasks::
 
     forward-k    runs the task on duals: (value, tape)
     value-k      the value alone, for the jobs that use it: their worker need not fetch the tape
-    reverse-k    sweeps the tape: {job: cotangents of the slots of that job that k used}
+    reverse-k    sweeps the tape: the cotangents of the slots of other jobs that k used
 
 and an input gets a task that sums what arrives for it.  Every task that differs from the user's has a
 name of its own, so that a loss and its gradient can share a scheduler.
@@ -14,6 +14,7 @@ name of its own, so that a loss and its gradient can share a scheduler.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from dask.base import tokenize
 
 from paradual import jobs
 from paradual.errors import ParadualTypeError, ParadualValueError
-from paradual.steps import Collect, Forward, Reverse, merge, part, tangent_of, value_of
-from paradual.taskgraph import Key, Writer, dependencies_of, is_collection, keys_of, read
+from paradual.steps import Collect, Forward, Merge, Reverse, tangent_of, value_of
+from paradual.taskgraph import Key, Writer, is_collection, keys_of, read
 from paradual.trees import flatten, unflatten
 
 # --- reverse mode ----------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ def _write_forward(writer: Writer, record: bool, tangents: dict[Key, TaskRef] | 
     for key, used in program.uses.items():
         run = Forward(
             node=program.nodes[key],
-            names=tuple(dependencies_of(program.nodes[key])),
+            names=tuple(program.needs[key]),
             uses=tuple(used),
             sources=frozenset(k for k in used if k not in program.uses),
             token=writer.token,
@@ -129,7 +130,7 @@ def _write_forward(writer: Writer, record: bool, tangents: dict[Key, TaskRef] | 
                 refs.append(tangents[key])
         forward = writer.step("forward", key, run, *refs)
         if record:
-            writer.step("value", key, part, forward, 0)
+            writer.step("value", key, itemgetter(0), forward)
 
 
 def _operand(writer: Writer, key: Key, used: list[Key]) -> TaskRef:
@@ -155,20 +156,15 @@ def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], recompute:
             seeded.setdefault(key, []).append(ref)
     uses: dict[Key, list[Key]] = {key: [] for key in program.inputs if key not in program.uses}
     uses.update(program.uses)
+    consumers = jobs.reverse_plan(uses)
+    routes = _Routes(writer, consumers)
     sources = set(program.inputs)
-    for key, consumers in jobs.reverse_plan(uses).items():
-        parts = [_part(writer, c, key) for c in consumers]
-        arriving = _summed(writer, key, parts)
+    for key in consumers:
+        arriving = routes.to(key)
         given = seeded.get(key, [])
         if key in sources:
-            writer.result(
-                "gradient",
-                key,
-                Collect(writer.token, key, len(given)),
-                _value(writer, key),
-                *given,
-                *arriving,
-            )
+            collect = Collect(writer.token, key, len(given))
+            writer.result("gradient", key, collect, _value(writer, key), *given, *arriving)
         if key in program.uses:
             forward = TaskRef(writer.name("forward", key))
             run = writer.graph[forward.key]
@@ -177,23 +173,64 @@ def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], recompute:
             writer.step("reverse", key, step, *(operands or [forward]), *given, *arriving)
 
 
-def _part(writer: Writer, job: Key, key: Key) -> TaskRef:
-    """What a job contributes to one of the jobs it used; a task only where it used several."""
-    whole = TaskRef(writer.name("reverse", job))
-    if len(writer.program.uses[job]) == 1:
-        return whole
-    number = writer.program.uses[job].index(key)
-    return writer.step(f"part{number}", job, part, whole, key)
+class _Routes:
+    """The ways of contributions from the jobs that make them to the jobs that own the slots.
 
+    Jobs (and inputs) with the same consumers, such as the parameters of a model, are a *bundle*: what
+    arrives for them is summed together.  A job that contributes to several bundles hands all it has found
+    to one of them; the others get what is theirs from a task of their own.  Where there are just two, and
+    many jobs contribute to either, a sum had better fetch a few bytes more than wait for such tasks.
+    """
 
-def _summed(writer: Writer, key: Key, parts: list[TaskRef]) -> list[TaskRef]:
-    """Many contributions to the slots of one job, summed by a tree of fixed shape."""
-    level = 0
-    while len(parts) > jobs.FAN_IN:
-        groups = [parts[k : k + jobs.FAN_IN] for k in range(0, len(parts), jobs.FAN_IN)]
-        parts = [writer.step(f"sum{level}-{n}", key, merge, *group) for n, group in enumerate(groups)]
-        level += 1
-    return parts
+    def __init__(self, writer: Writer, consumers: dict[Key, list[Key]]) -> None:
+        from dask.array.optimization import GETTERS  # dask.array takes long to import
+
+        self.writer, self.consumers, self.slices = writer, consumers, GETTERS
+        self.bundles: dict[tuple[Key, ...], list[Key]] = {}  # {consumers: the keys that have them}
+        for key, users in consumers.items():
+            self.bundles.setdefault(tuple(users), []).append(key)
+        self.found: dict[tuple[Key, ...], list[TaskRef]] = {}  # what arrives for a bundle
+
+    def to(self, key: Key) -> list[TaskRef]:
+        """What arrives for a job, from few enough tasks."""
+        users = tuple(self.consumers[key])
+        if users not in self.found:
+            self.found[users] = self._sums(key, users, [self._part(job, users) for job in users])
+        return self.found[users]
+
+    def _part(self, job: Key, users: tuple[Key, ...]) -> TaskRef:
+        """What a job contributes to a bundle, perhaps with more."""
+        whole = TaskRef(self.writer.name("reverse", job))
+        program = self.writer.program
+        others = list(dict.fromkeys(tuple(self.consumers[used]) for used in program.uses[job]))
+        if len(others) == 2 and all(len(other) > 1 for other in others):
+            return whole
+        first = min(others, key=self._distance)
+        if users == first:
+            return whole
+        number = others.index(users)
+        return self.writer.step(f"part{number}", job, Merge(frozenset(self.bundles[users])), whole)
+
+    def _distance(self, users: tuple[Key, ...]) -> tuple[bool, bool, bool]:
+        """Whether a bundle is far from the job: a slice of a neighbour, an input, or used by many jobs.
+
+        What is near has its tape on the same worker, probably, and all can be handed to it.
+        """
+        key = self.bundles[users][0]
+        node = self.writer.program.nodes.get(key)
+        return getattr(node, "func", None) in self.slices, key not in self.writer.program.uses, len(users) > 1
+
+    def _sums(self, key: Key, users: tuple[Key, ...], parts: list[TaskRef]) -> list[TaskRef]:
+        """Many contributions to the slots of a bundle, summed by a tree of fixed shape."""
+        merge = Merge(frozenset(self.bundles[users]))
+        level = 0
+        while len(parts) > jobs.FAN_IN:
+            groups = [parts[k : k + jobs.FAN_IN] for k in range(0, len(parts), jobs.FAN_IN)]
+            parts = [
+                self.writer.step(f"sum{level}-{n}", key, merge, *group) for n, group in enumerate(groups)
+            ]
+            level += 1
+        return parts
 
 
 def _listed(x: Any, what: str) -> list[Any]:

@@ -1,6 +1,6 @@
 """The tasks of a derivative graph, as plain data that can be called: what a Dask worker runs.
 
-A contribution is ``(slot, cotangent)``; what a job contributes is ``{key of a job: contributions}``.
+A contribution is ``(slot, cotangent)``.  Who gets contributions takes those to its own slots.
 """
 
 from __future__ import annotations
@@ -178,40 +178,39 @@ def _of(leaf: Any, tape: Tape) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Reverse:
-    """Sweep the tape of a job: ``{key: contributions}`` for the jobs and inputs that it used.
-
-    If that is only one, its contributions alone.
-    """
+    """Sweep the tape of a job: contributions to the slots of the jobs and inputs that it used."""
 
     forward: Forward
     given: int  # how many cotangents of the value come from outside
     recompute: bool  # the operands of the forward task come first, instead of its result
 
-    def __call__(self, *arguments: Any) -> dict[Key, Contributions] | Contributions:
+    def __call__(self, *arguments: Any) -> Contributions:
         run = self.forward
         n = run.arity if self.recompute else 1
         value, tape = run.record(*arguments[:n]) if self.recompute else arguments[0]
         seeds = _seeds(value, run.token, arguments[n : n + self.given])
-        for part in arguments[n + self.given :]:
-            seeds.extend((slot, laid_out(g)) for slot, g in part)
+        for slot, g in _addressed(arguments[n + self.given :], frozenset((run.key,))):
+            seeds.append((slot, laid_out(g)))
         try:
             found = reverse(tape, seeds) if seeds else {}
         except Exception as error:
             error.add_note(f"in the reverse pass of the Dask task {run.key!r}")
             raise
-        routed: dict[Key, Contributions] = {name: [] for name in run.uses}
-        for slot, g in found.items():
-            owner = slot[0][0]
-            if slot[0] == (run.key, "input"):
-                continue  # an intermediate input's own leaf: its cotangent is the gradient already
-            if owner not in routed:
+        # an intermediate input's own leaf: its cotangent is the gradient already
+        contributions = [(slot, g) for slot, g in found.items() if slot[0] != (run.key, "input")]
+        for (owner, _), _ in contributions:
+            if owner[0] not in run.uses:
                 raise InternalError(
-                    f"the task {run.key!r} used a value of {owner!r} on which it does not depend: it "
+                    f"the task {run.key!r} used a value of {owner[0]!r} on which it does not depend: it "
                     "travelled inside an object that is not a tuple, list, dict or dataclass. Register "
                     "its class with optree (namespace 'paradual')"
                 )
-            routed[owner].append((slot, g))
-        return routed if len(routed) > 1 else next(iter(routed.values()))
+        return contributions
+
+
+def _addressed(parts: Any, owners: frozenset[Key]) -> Contributions:
+    """The contributions to the slots of some jobs, in their order."""
+    return [contribution for part in parts for contribution in part if contribution[0][0][0] in owners]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +227,7 @@ class Collect:
             value = lift(value, self.token, self.key)
             leaves, structure = flatten(value)
         contributions = _seeds(value, self.token, arguments[: self.given])
-        for part in arguments[self.given :]:
-            contributions.extend(part)
+        contributions += _addressed(arguments[self.given :], frozenset((self.key,)))
         sums = dict(_sum(contributions))
         gradients = []
         for leaf in leaves:
@@ -279,14 +277,14 @@ def _sum(contributions: Contributions) -> Contributions:
     return list(sums.items())
 
 
-def merge(*parts: Contributions) -> Contributions:
-    """Sum what several jobs contribute to the slots of one."""
-    return _sum([contribution for part in parts for contribution in part])
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Sum what several jobs contribute to the slots of some."""
 
+    owners: frozenset[Key]
 
-def part(whole: Any, key: Key) -> Any:
-    """One part of what a task returned; nothing, where a job contributes nothing."""
-    return whole.get(key, []) if isinstance(whole, dict) else whole[key]
+    def __call__(self, *parts: Contributions) -> Contributions:
+        return _sum(_addressed(parts, self.owners))
 
 
 def _check_open(leaves: list[Any]) -> None:

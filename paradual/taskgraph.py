@@ -46,7 +46,8 @@ class Program:
 
     nodes: Graph  # all that outputs, inputs and cotangents need, optimised
     futures: dict[Key, Any]  # {key: a persisted result}
-    uses: dict[Key, list[Key]]  # {job: the inputs and jobs it uses}, in program order
+    needs: dict[Key, list[Key]]  # {job: all that it depends on}, in the order of its arguments
+    uses: dict[Key, list[Key]]  # {job: the inputs and jobs among these}, in program order
     inputs: list[Key]
     given: HighLevelGraph  # the user's graph as it came
 
@@ -60,30 +61,32 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
 
     register()
     collections = [*outputs, *inputs, *others]
-    merged = HighLevelGraph.merge(*(c.__dask_graph__() for c in collections))
-    given, merged = merged, _name_futures(merged)
-    futures = {k: v for k, v in ensure_dict(merged).items() if type(v).__name__ == "Future"}
+    given = HighLevelGraph.merge(*(c.__dask_graph__() for c in collections))
+    merged, futures = _name_futures(given)
     sources = list(dict.fromkeys(k for c in inputs for k in keys_of(c)))
     wanted = list(dict.fromkeys(k for c in collections for k in keys_of(c)))
     nodes: Graph = convert_legacy_graph(ensure_dict(optimize(_unfuse(merged), wanted)))
     _skip_aliases(nodes, set(wanted))
     _check_hidden(nodes, sources)
     active: set[Key] = set(sources)
+    needs: dict[Key, list[Key]] = {}
     uses: dict[Key, list[Key]] = {}
-    for key in program_order(nodes, [k for c in outputs for k in keys_of(c)]):
-        used = [d for d in dependencies_of(nodes[key]) if d in active] if key in nodes else []
+    for key, found in program_order(nodes, [k for c in outputs for k in keys_of(c)]):
+        used = [d for d in found if d in active]
         if used:
             active.add(key)
-            uses[key] = used
-    _fuse_chains(nodes, uses, set(wanted))
-    return Program(nodes, futures, uses, sources, given)
+            needs[key], uses[key] = found, used
+    _fuse_chains(nodes, needs, uses, set(wanted))
+    return Program(nodes, futures, needs, uses, sources, given)
 
 
-def _fuse_chains(nodes: Graph, uses: dict[Key, list[Key]], keep: set[Key]) -> None:
+def _fuse_chains(
+    nodes: Graph, needs: dict[Key, list[Key]], uses: dict[Key, list[Key]], keep: set[Key]
+) -> None:
     """Make one job of jobs that follow each other: it then needs one tape and one reverse task.
 
-    A job joins its only user if that uses no other job.  Dask fuses a task only if its user has no other
-    dependency at all, as labels or a mask would be.
+    A job joins its only user if that uses no other job; inputs that are no jobs are there from the start.
+    Dask fuses a task only if its user has no other dependency at all, as parameters or labels would be.
     """
     users: dict[Key, int] = {}
     for node in nodes.values():
@@ -91,35 +94,60 @@ def _fuse_chains(nodes: Graph, uses: dict[Key, list[Key]], keep: set[Key]) -> No
             users[key] = users.get(key, 0) + 1
     chains: dict[Key, list[Key]] = {}  # {last job: the chain that ends with it}
     for key in list(uses):
-        before = uses[key][0]
         chains[key] = [key]
-        if len(uses[key]) == 1 and before in uses and users[before] == 1 and before not in keep:
-            chains[key] = [*chains.pop(before), key]
-            uses[key] = uses.pop(before)
+        before = [d for d in uses[key] if d in chains]
+        if len(before) == 1 and users[before[0]] == 1 and before[0] not in keep:
+            chains[key] = [*chains.pop(before[0]), key]
     for key, chain in chains.items():
         if len(chain) > 1:
             nodes[key] = GraphNode.fuse(*(nodes[k] for k in chain))
             for k in chain[:-1]:
                 del nodes[k]
+            used = {d for k in chain for d in uses.pop(k)} - {*chain}
+            needs[key] = dependencies_of(nodes[key])
+            uses[key] = [d for d in needs[key] if d in used]
+        else:  # in their order, for the last of a chain stands where it stood
+            uses[key] = uses.pop(key)
 
 
-def _name_futures(graph: HighLevelGraph) -> HighLevelGraph:
-    """Let a task with a Future among its arguments refer to it by its key, as in a persisted graph."""
-    whole = ensure_dict(graph)
-    found = {ref.key: ref for node in whole.values() for ref in _references(node) if type(ref) is not TaskRef}
+def _explicit(graph: HighLevelGraph) -> Iterator[tuple[Key, Any]]:
+    """The tasks of a graph that are written out: those of a Blockwise layer have nothing in them to find."""
+    for layer in graph.layers.values():
+        if not hasattr(layer, "output"):
+            yield from layer.items()
+
+
+def _name_futures(graph: HighLevelGraph) -> tuple[HighLevelGraph, dict[Key, Any]]:
+    """Let a task with a Future among its arguments refer to it by its key, as in a persisted graph.
+
+    Returns the graph, and the Futures by their keys.
+    """
+    futures = {key: node for key, node in _explicit(graph) if type(node).__name__ == "Future"}
+    literals = [
+        argument
+        for layer in graph.layers.values()
+        if hasattr(layer, "output")
+        for argument, index in layer.indices
+        if index is None
+    ]
+    found = {
+        ref.key: ref
+        for node in (*(node for _, node in _explicit(graph)), *literals)
+        for ref in _references(node)
+        if type(ref) is not TaskRef
+    }
     if not found:
-        return graph
+        return graph, futures
     named: dict[Any, Any] = {key: TaskRef(key) for key in found}
-    nodes = {k: v.substitute(named) if isinstance(v, GraphNode) else v for k, v in whole.items()}
-    return HighLevelGraph({"futures": {**nodes, **found}}, {"futures": set()})
+    nodes = {k: v.substitute(named) if isinstance(v, GraphNode) else v for k, v in ensure_dict(graph).items()}
+    return HighLevelGraph({"futures": {**nodes, **found}}, {"futures": set()}), {**futures, **found}
 
 
 def _references(node: Any) -> Iterator[TaskRef]:
+    if isinstance(node, TaskRef):
+        yield node
     for argument in (*node.args, *node.kwargs.values()) if isinstance(node, Task) else ():
-        if isinstance(argument, TaskRef):
-            yield argument
-        else:
-            yield from _references(argument)
+        yield from _references(argument)
 
 
 def _unfuse(graph: HighLevelGraph) -> Any:
@@ -128,8 +156,7 @@ def _unfuse(graph: HighLevelGraph) -> Any:
     ``dask.delayed(f)(array)`` and ``array.to_delayed()`` optimise the array's graph at once; what is left
     of an input is then a key within a fused task, or the copy of a task under another name.
     """
-    layers = [layer for layer in graph.layers.values() if not hasattr(layer, "output")]  # not Blockwise
-    if not any(_fused(v) or _original(k, v) is not None for layer in layers for k, v in layer.items()):
+    if not any(_fused(v) or _original(k, v) is not None for k, v in _explicit(graph)):
         return graph
     nodes: Graph = convert_legacy_graph(ensure_dict(graph))
     same: dict[Key, Key] = {}  # {name of a value: another name of it}
@@ -266,20 +293,20 @@ def dependencies_of(node: GraphNode) -> list[Key]:
     return [*(d for d in found if d in node.dependencies), *rest]
 
 
-def program_order(nodes: Graph, roots: Iterable[Key]) -> Iterator[Key]:
-    """The keys that some roots need, every one after what it depends on."""
+def program_order(nodes: Graph, roots: Iterable[Key]) -> Iterator[tuple[Key, list[Key]]]:
+    """The keys that some roots need, every one after what it depends on, and with it."""
     seen: set[Key] = set()
     for root in roots:
-        stack = [(root, False)]
+        stack: list[tuple[Key, list[Key] | None]] = [(root, None)]
         while stack:
-            key, ready = stack.pop()
-            if ready:
-                yield key
+            key, needs = stack.pop()
+            if needs is not None:
+                yield key, needs
             elif key not in seen:
                 seen.add(key)
-                stack.append((key, True))
-                if key in nodes:
-                    stack.extend((d, False) for d in reversed(dependencies_of(nodes[key])))
+                needs = dependencies_of(nodes[key]) if key in nodes else []
+                stack.append((key, needs))
+                stack.extend((d, None) for d in reversed(needs))
 
 
 # --- writing a graph ----------------------------------------------------------------------------------
@@ -298,6 +325,11 @@ class Step(Task):
         return True
 
 
+def _keys_in(layer: Any) -> Iterable[Key]:
+    keys: Iterable[Key] = layer.get_output_keys() if hasattr(layer, "output") else layer
+    return keys
+
+
 class Writer:
     """Collects the tasks of a new graph."""
 
@@ -306,7 +338,7 @@ class Writer:
         self.token = token
         self.graph: dict[Key, Any] = {}
         self.results: dict[str, dict[Key, Any]] = {}  # {name of a collection: its tasks}
-        self.owner = {k: name for name, layer in program.given.layers.items() for k in layer}
+        self.owner = {k: name for name, layer in program.given.layers.items() for k in _keys_in(layer)}
         self.used: set[str] = set()  # layers of the user's graph
         self.fused = {k: node for k, node in program.nodes.items() if k not in self.owner}
 
@@ -335,7 +367,7 @@ class Writer:
         differentiated in its turn, and shares what it computes with the user's graph.
         """
         new: dict[Key, Key] = {}
-        for k in program_order(self.fused, [key]):
+        for k, _ in program_order(self.fused, [key]):
             if k in self.owner:
                 self.used.add(self.owner[k])
             elif k in self.program.futures:
