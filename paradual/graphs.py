@@ -121,29 +121,21 @@ def _write_forward(writer: Writer, record: bool, tangents: dict[Key, TaskRef] | 
             keeps=record,
             forward=tangents is not None,
         )
-        refs = [_operand(writer, d, used) for d in run.names]
+        refs = [_value(writer, d) if d in used else writer.plain(d) for d in run.names]
         if run.fresh:  # a derivative of this derivative with respect to the key must find it here
             refs.append(writer.plain(key))
         if tangents is not None:
             refs += [tangents[d] for d in run.names if d in run.sources]
             if key in sources:
                 refs.append(tangents[key])
-        forward = writer.step("forward", key, run, *refs)
+        writer.values[key] = forward = writer.step("forward", key, run, *refs)
         if record:
-            writer.step("value", key, itemgetter(0), forward)
-
-
-def _operand(writer: Writer, key: Key, used: list[Key]) -> TaskRef:
-    """What a forward task gets for one of its dependencies."""
-    return _value(writer, key) if key in used else writer.plain(key)
+            writer.values[key] = writer.step("value", key, itemgetter(0), forward)
 
 
 def _value(writer: Writer, key: Key) -> TaskRef:
     """The task that has the value of a key, with duals in it if the key is a job's."""
-    if key not in writer.program.uses:
-        return writer.plain(key)
-    name = writer.name("value", key)
-    return TaskRef(name if name in writer.graph else writer.name("forward", key))
+    return writer.values.get(key) or writer.plain(key)
 
 
 def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], recompute: bool) -> None:
@@ -186,43 +178,50 @@ class _Routes:
         from dask.array.optimization import GETTERS  # dask.array takes long to import
 
         self.writer, self.consumers, self.slices = writer, consumers, GETTERS
-        self.bundles: dict[tuple[Key, ...], list[Key]] = {}  # {consumers: the keys that have them}
+        numbers: dict[tuple[Key, ...], int] = {}
+        self.bundle: dict[Key, int] = {}  # {key: its bundle's number}
+        self.bundles: list[list[Key]] = []
         for key, users in consumers.items():
-            self.bundles.setdefault(tuple(users), []).append(key)
-        self.found: dict[tuple[Key, ...], list[TaskRef]] = {}  # what arrives for a bundle
+            number = self.bundle[key] = numbers.setdefault(tuple(users), len(numbers))
+            if number == len(self.bundles):
+                self.bundles.append([])
+            self.bundles[number].append(key)
+        self.found: dict[int, list[TaskRef]] = {}  # what arrives for a bundle
 
     def to(self, key: Key) -> list[TaskRef]:
         """What arrives for a job, from few enough tasks."""
-        users = tuple(self.consumers[key])
-        if users not in self.found:
-            self.found[users] = self._sums(key, users, [self._part(job, users) for job in users])
-        return self.found[users]
+        bundle = self.bundle[key]
+        if bundle not in self.found:
+            parts = [self._part(job, bundle) for job in self.consumers[key]]
+            self.found[bundle] = self._sums(key, bundle, parts)
+        return self.found[bundle]
 
-    def _part(self, job: Key, users: tuple[Key, ...]) -> TaskRef:
+    def _part(self, job: Key, bundle: int) -> TaskRef:
         """What a job contributes to a bundle, perhaps with more."""
         whole = TaskRef(self.writer.name("reverse", job))
-        program = self.writer.program
-        others = list(dict.fromkeys(tuple(self.consumers[used]) for used in program.uses[job]))
-        if len(others) == 2 and all(len(other) > 1 for other in others):
+        others = list(dict.fromkeys(self.bundle[used] for used in self.writer.program.uses[job]))
+        if len(others) == 1 or (len(others) == 2 and all(map(self._is_shared, others))):
             return whole
-        first = min(others, key=self._distance)
-        if users == first:
+        if bundle == min(others, key=self._distance):
             return whole
-        number = others.index(users)
-        return self.writer.step(f"part{number}", job, Merge(frozenset(self.bundles[users])), whole)
+        merge = Merge(frozenset(self.bundles[bundle]))
+        return self.writer.step(f"part{others.index(bundle)}", job, merge, whole)
 
-    def _distance(self, users: tuple[Key, ...]) -> tuple[bool, bool, bool]:
+    def _is_shared(self, bundle: int) -> bool:
+        return len(self.consumers[self.bundles[bundle][0]]) > 1
+
+    def _distance(self, bundle: int) -> tuple[bool, bool, bool]:
         """Whether a bundle is far from the job: a slice of a neighbour, an input, or used by many jobs.
 
         What is near has its tape on the same worker, probably, and all can be handed to it.
         """
-        key = self.bundles[users][0]
-        node = self.writer.program.nodes.get(key)
-        return getattr(node, "func", None) in self.slices, key not in self.writer.program.uses, len(users) > 1
+        program, key = self.writer.program, self.bundles[bundle][0]
+        is_slice = getattr(program.nodes.get(key), "func", None) in self.slices
+        return is_slice, key not in program.uses, self._is_shared(bundle)
 
-    def _sums(self, key: Key, users: tuple[Key, ...], parts: list[TaskRef]) -> list[TaskRef]:
+    def _sums(self, key: Key, bundle: int, parts: list[TaskRef]) -> list[TaskRef]:
         """Many contributions to the slots of a bundle, summed by a tree of fixed shape."""
-        merge = Merge(frozenset(self.bundles[users]))
+        merge = Merge(frozenset(self.bundles[bundle]))
         level = 0
         while len(parts) > jobs.FAN_IN:
             groups = [parts[k : k + jobs.FAN_IN] for k in range(0, len(parts), jobs.FAN_IN)]

@@ -16,6 +16,7 @@ from dask._task_spec import (
     _execute_subgraph,
     convert_legacy_graph,
 )
+from dask.blockwise import Blockwise
 from dask.core import flatten as flat_keys
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
@@ -65,7 +66,10 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
     merged, futures = _name_futures(given)
     sources = list(dict.fromkeys(k for c in inputs for k in keys_of(c)))
     wanted = list(dict.fromkeys(k for c in collections for k in keys_of(c)))
-    nodes: Graph = convert_legacy_graph(ensure_dict(optimize(_unfuse(merged), wanted)))
+    optimised = optimize(_unfuse(merged), wanted)
+    if isinstance(optimised, HighLevelGraph):  # nothing was fused, or converted
+        optimised = convert_legacy_graph(ensure_dict(optimised))
+    nodes: Graph = optimised
     _skip_aliases(nodes, set(wanted))
     _check_hidden(nodes, sources)
     active: set[Key] = set(sources)
@@ -111,9 +115,9 @@ def _fuse_chains(
 
 
 def _explicit(graph: HighLevelGraph) -> Iterator[tuple[Key, Any]]:
-    """The tasks of a graph that are written out: those of a Blockwise layer have nothing in them to find."""
+    """The tasks of a graph that are written out: those of a Blockwise layer are all alike."""
     for layer in graph.layers.values():
-        if not hasattr(layer, "output"):
+        if not isinstance(layer, Blockwise):
             yield from layer.items()
 
 
@@ -126,7 +130,7 @@ def _name_futures(graph: HighLevelGraph) -> tuple[HighLevelGraph, dict[Key, Any]
     literals = [
         argument
         for layer in graph.layers.values()
-        if hasattr(layer, "output")
+        if isinstance(layer, Blockwise)
         for argument, index in layer.indices
         if index is None
     ]
@@ -236,7 +240,7 @@ def _check_hidden(nodes: Graph, sources: list[Key]) -> None:
         return None
 
     for key, node in nodes.items():
-        found = visit(node)
+        found = visit(node) if names else None
         if found is not None:
             raise ParadualValueError(
                 f"the input {found!r} was fused into the task {key!r} before its gradient was asked for: "
@@ -264,6 +268,8 @@ def _skip_aliases(nodes: Graph, keep: set[Key]) -> None:
 
 def dependencies_of(node: GraphNode) -> list[Key]:
     """What a task depends on, in the order of its arguments: the same in every process."""
+    if len(node.dependencies) < 2:
+        return list(node.dependencies)
     found: dict[Key, None] = {}
 
     def visit(argument: Any) -> None:
@@ -326,7 +332,7 @@ class Step(Task):
 
 
 def _keys_in(layer: Any) -> Iterable[Key]:
-    keys: Iterable[Key] = layer.get_output_keys() if hasattr(layer, "output") else layer
+    keys: Iterable[Key] = layer.get_output_keys() if isinstance(layer, Blockwise) else layer
     return keys
 
 
@@ -337,6 +343,7 @@ class Writer:
         self.program = program
         self.token = token
         self.graph: dict[Key, Any] = {}
+        self.values: dict[Key, TaskRef] = {}  # {job: the task that has its value}
         self.results: dict[str, dict[Key, Any]] = {}  # {name of a collection: its tasks}
         self.owner = {k: name for name, layer in program.given.layers.items() for k in _keys_in(layer)}
         self.used: set[str] = set()  # layers of the user's graph
@@ -366,6 +373,9 @@ class Writer:
         It keeps its key, so that the new graph still depends on the inputs of the old: it can be
         differentiated in its turn, and shares what it computes with the user's graph.
         """
+        if key in self.owner:
+            self.used.add(self.owner[key])
+            return TaskRef(key)
         new: dict[Key, Key] = {}
         for k, _ in program_order(self.fused, [key]):
             if k in self.owner:

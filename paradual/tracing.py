@@ -45,8 +45,8 @@ def trace(fn: Callable[..., Any], *args: Any, tangents: Any = None) -> None:
       %2 = 2 %1 + 0.9093 %0   1.819
     >>> pdl.trace(lambda x: x * x, 5.0, tangents=(0.5,))
     job 0
-      %0 = argument 0                       5 + 0.5ε
-      %1 = (5 + 0.5ε) %0 + (5 + 0.5ε) %0    25 + 5ε
+      %0 = argument 0         5 + 0.5ε
+      %1 = multiply(%0, %0)   25 + 5ε
     """
     lines: list[tuple[str, str]] = []
 
