@@ -13,24 +13,28 @@ name of its own, so that a loss and its gradient can share a scheduler.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from dask._task_spec import TaskRef
 from dask.base import tokenize
+from dask.utils import parse_bytes
 
 from paradual import jobs
 from paradual.errors import ParadualTypeError, ParadualValueError
-from paradual.steps import Collect, Forward, Merge, Reverse, tangent_of, value_of
-from paradual.taskgraph import Key, Writer, is_collection, keys_of, read
+from paradual.ledger import Ledger
+from paradual.steps import Collect, Forward, Merge, Reverse, chosen, tangent_of, value_of
+from paradual.taskgraph import Key, Writer, is_collection, keys_of, read, undisturbed
 from paradual.trees import flatten, unflatten
 
 # --- reverse mode ----------------------------------------------------------------------------------------
 
 
-def value_and_gradients(outputs: Any, inputs: Any, cotangents: Any = None, tapes: str = "keep") -> Any:
+def value_and_gradients(
+    outputs: Any, inputs: Any, cotangents: Any = None, tapes: str | int = "keep", mask: Any = None
+) -> Any:
     """The values of Dask collections and their gradients, lazily, from one forward pass.
 
     Parameters
@@ -41,15 +45,21 @@ def value_and_gradients(outputs: Any, inputs: Any, cotangents: Any = None, tapes
         What to differentiate with respect to; they may be intermediate results or persisted.
     cotangents : collection, array or list of them, optional
         For each output the cotangent to pull back, in its shape; by default 1.
-    tapes : str
+    tapes : str or int
         ``"keep"``: each task's tape stays on its worker until its reverse task has run;
-        ``"recompute"``: it is dropped, and the reverse task runs the task again.
+        ``"recompute"``: it is dropped, and the reverse task runs the task again; bytes, such as ``"2 GiB"``:
+        tapes are kept up to this much memory of the whole cluster, of which each worker has an equal share,
+        and the others are dropped.
+    mask : bool or lazy bool, or list of them, optional
+        For each output whether it counts, for jobs of which some terms fail: what is False is left out and
+        need not be computable.  A Delayed or a 0-d array is asked when the graph runs; its output must be
+        computable, but its value may be anything.
 
     Returns
     -------
     tuple
-        The values in the form of ``outputs`` and the gradients in the form of ``inputs``: collections
-        of the same type, chunks and dtype.
+        The values in the form of ``outputs`` (None for one that the mask leaves out) and the gradients in
+        the form of ``inputs``: collections of the same type, chunks and dtype.
 
     Raises
     ------
@@ -65,29 +75,37 @@ def value_and_gradients(outputs: Any, inputs: Any, cotangents: Any = None, tapes
     >>> value.compute(), gradient.compute()
     (np.float64(14.0), array([2., 4., 6.]))
     """
-    outs, ins = _listed(outputs, "outputs"), _listed(inputs, "inputs")
-    seeds = _seeds(outputs, outs, cotangents)
-    if tapes not in ("keep", "recompute"):
-        raise ParadualValueError(f"tapes={tapes!r}: choose 'keep' or 'recompute'")
+    everything, ins = _listed(outputs, "outputs"), _listed(inputs, "inputs")
+    masks = _masks(outputs, everything, mask)
+    counts = [m is not False for m in masks]
+    outs = [c for c, on in zip(everything, counts, strict=True) if on]
+    seeds = [g for g, on in zip(_seeds(outputs, everything, cotangents), counts, strict=True) if on]
+    lazy = [m for m in masks if m is not False]
+    budget = _budget(tapes)
     for c in ins:
         _check_dtype(c)
-    token = tokenize("gradients", [keys_of(c) for c in (*outs, *ins)], seeds, tapes)[:12]
-    program = read(outs, ins, [c for c in seeds if is_collection(c)])
-    writer = Writer(program, token)
-    _write_forward(writer, record=tapes == "keep")
-    _write_reverse(writer, outs, seeds, recompute=tapes == "recompute")
-    for c in outs:
-        for key in keys_of(c):
-            writer.result("result", key, value_of, token, _value(writer, key))
-    values = [writer.rebuild(c, "result") for c in outs]
-    gradients = [writer.rebuild(c, "gradient") for c in ins]
+    token = tokenize("gradients", [keys_of(c) for c in (*outs, *ins)], seeds, lazy, tapes)[:12]
+    with undisturbed():
+        program = read(outs, ins, [c for c in (*seeds, *lazy) if is_collection(c)])
+        writer = Writer(program, token)
+        ledger = Ledger(token, budget) if isinstance(budget, int) else None
+        _write_forward(writer, record=budget != "recompute", ledger=ledger)
+        _write_reverse(writer, outs, seeds, lazy)
+        for c in outs:
+            for key in keys_of(c):
+                writer.result("result", key, value_of, token, _value(writer, key))
+        values = iter([writer.rebuild(c, "result") for c in outs])
+        gradients = [writer.rebuild(c, "gradient") for c in ins]
+    listed = [next(values) if on else None for on in counts]
     return (
-        values if isinstance(outputs, list | tuple) else values[0],
+        listed if isinstance(outputs, list | tuple) else listed[0],
         gradients if isinstance(inputs, list | tuple) else gradients[0],
     )
 
 
-def gradients(outputs: Any, inputs: Any, cotangents: Any = None, tapes: str = "keep") -> Any:
+def gradients(
+    outputs: Any, inputs: Any, cotangents: Any = None, tapes: str | int = "keep", mask: Any = None
+) -> Any:
     """The gradients of Dask collections, lazily; parameters as `value_and_gradients`.
 
     Returns
@@ -102,10 +120,12 @@ def gradients(outputs: Any, inputs: Any, cotangents: Any = None, tapes: str = "k
     >>> gradients((x**2).sum(), x).compute()
     array([2., 4., 6.])
     """
-    return value_and_gradients(outputs, inputs, cotangents, tapes)[1]
+    return value_and_gradients(outputs, inputs, cotangents, tapes, mask)[1]
 
 
-def _write_forward(writer: Writer, record: bool, tangents: dict[Key, TaskRef] | None = None) -> None:
+def _write_forward(
+    writer: Writer, record: bool, ledger: Ledger | None = None, tangents: dict[Key, TaskRef] | None = None
+) -> None:
     """Add the forward task of each job, and what passes its value on."""
     program = writer.program
     sources = set(program.inputs)
@@ -119,6 +139,7 @@ def _write_forward(writer: Writer, record: bool, tangents: dict[Key, TaskRef] | 
             key=key,
             fresh=key in sources,
             keeps=record,
+            ledger=ledger,
             forward=tangents is not None,
         )
         refs = [_value(writer, d) if d in used else writer.plain(d) for d in run.names]
@@ -130,7 +151,7 @@ def _write_forward(writer: Writer, record: bool, tangents: dict[Key, TaskRef] | 
                 refs.append(tangents[key])
         writer.values[key] = forward = writer.step("forward", key, run, *refs)
         if record:
-            writer.values[key] = writer.step("value", key, itemgetter(0), forward)
+            writer.values[key] = writer.step("value", key, operator.itemgetter(0), forward)
 
 
 def _value(writer: Writer, key: Key) -> TaskRef:
@@ -138,13 +159,16 @@ def _value(writer: Writer, key: Key) -> TaskRef:
     return writer.values.get(key) or writer.plain(key)
 
 
-def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], recompute: bool) -> None:
+def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], masks: list[Any]) -> None:
     """Add the reverse task of each job and the sum of what arrives at each input."""
     program = writer.program
     seeded: dict[Key, list[Any]] = {}  # {key: the cotangents of its value}
-    for c, seed in zip(outs, seeds, strict=True):
+    for n, (c, seed, mask) in enumerate(zip(outs, seeds, masks, strict=True)):
         refs = [writer.plain(k) for k in keys_of(seed)] if is_collection(seed) else [seed]
         for key, ref in zip(keys_of(c), refs, strict=True):
+            if mask is not True:
+                (asked,) = keys_of(mask)
+                ref = writer.step(f"chosen{n}", key, chosen, writer.plain(asked), ref)
             seeded.setdefault(key, []).append(ref)
     uses: dict[Key, list[Key]] = {key: [] for key in program.inputs if key not in program.uses}
     uses.update(program.uses)
@@ -160,9 +184,10 @@ def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], recompute:
         if key in program.uses:
             forward = TaskRef(writer.name("forward", key))
             run = writer.graph[forward.key]
-            step = Reverse(run.func, len(given), recompute)
-            operands = [TaskRef(a.key) for a in run.args] if recompute else []
-            writer.step("reverse", key, step, *(operands or [forward]), *given, *arriving)
+            kept, ledger = run.func.keeps, run.func.ledger
+            step = Reverse(run.func, len(given), kept, not kept or ledger is not None)
+            operands = [TaskRef(a.key) for a in run.args] if step.operands else []
+            writer.step("reverse", key, step, *([forward] if kept else []), *operands, *given, *arriving)
 
 
 class _Routes:
@@ -241,6 +266,34 @@ def _listed(x: Any, what: str) -> list[Any]:
                 f"{type(c).__name__}: for a function of plain arrays use paradual.grad"
             )
     return listed
+
+
+def _budget(tapes: Any) -> Any:
+    """``"keep"``, ``"recompute"`` or a number of bytes."""
+    if tapes in ("keep", "recompute"):
+        return tapes
+    try:
+        size = parse_bytes(tapes) if isinstance(tapes, str) else operator.index(tapes)
+    except (ValueError, TypeError):
+        size = -1
+    if size < 0 or isinstance(tapes, bool):
+        raise ParadualValueError(f"tapes={tapes!r}: choose 'keep', 'recompute' or bytes, such as '2 GiB'")
+    return size
+
+
+def _masks(outputs: Any, outs: list[Any], mask: Any) -> list[Any]:
+    """For each output True, False or a lazy collection."""
+    if mask is None:
+        return [True] * len(outs)
+    given = list(mask) if isinstance(outputs, list | tuple) else [mask]
+    if len(given) != len(outs):
+        raise ParadualValueError(f"a mask of {len(given)} was given for {len(outs)} outputs")
+    for m in given:
+        if not is_collection(m) and not isinstance(m, bool | np.bool):
+            raise ParadualTypeError(f"a mask says True or False of each output, not {m!r}")
+        if is_collection(m) and len(keys_of(m)) != 1:
+            raise ParadualValueError("a lazy mask of an output must be a single boolean")
+    return [m if is_collection(m) else bool(m) for m in given]
 
 
 def _has_chunks(c: Any) -> bool:

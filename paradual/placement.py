@@ -4,13 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed import SchedulerPlugin
+from distributed import SchedulerPlugin, get_worker
+from distributed.protocol.pickle import dumps
 
 BESIDE = "paradual-beside-tape"
 
 
+def follow_tapes() -> None:
+    """On a Dask worker, see to it that the scheduler has the plugin: once for each worker."""
+    try:
+        worker = get_worker()
+    except ValueError:  # another scheduler of Dask's runs the task
+        return
+    if BESIDE not in worker.extensions:
+        worker.extensions[BESIDE] = True
+        worker.loop.add_callback(_register, worker)
+
+
+async def _register(worker: Any) -> None:
+    await worker.scheduler.register_scheduler_plugin(plugin=dumps(BesideTape()), name=BESIDE, idempotent=True)
+
+
+def tape_of(key: Any) -> Any:
+    """The key of the tape that a task of a derivative graph sweeps, by the names that `graphs` gives."""
+    name, rest = (key[0], key[1:]) if isinstance(key, tuple) and key else (key, None)
+    if not isinstance(name, str) or not name.startswith("reverse-"):
+        return None
+    name = "forward-" + name.removeprefix("reverse-")
+    return name if rest is None else (name, *rest)
+
+
 class BesideTape(SchedulerPlugin):
-    """Runs a task with the annotation ``beside=key`` on the worker that holds that key, wherever it is.
+    """Runs the tasks of the reverse pass on the workers that hold their tapes.
+
+    These are tasks with the annotation ``beside=key``, and those of derivative graphs by their names (Dask
+    drops annotations when it optimises the graph of an array).
 
     Dask would do so most of the time, because a tape is large; but it moves tasks, and what they depend
     on, to workers that have nothing to do.  If the worker is lost, the key is computed again somewhere, and
@@ -25,15 +53,29 @@ class BesideTape(SchedulerPlugin):
         self.scheduler: Any = None
 
     async def start(self, scheduler: Any) -> None:
-        """Remember the scheduler."""
+        """Remember the scheduler, and place the tasks that it has already."""
         self.scheduler = scheduler
+        self._follow_by_name(list(scheduler.tasks))
 
-    def update_graph(self, scheduler: Any, *, annotations: dict[str, Any], **rest: Any) -> None:
+    def update_graph(
+        self, scheduler: Any, *, tasks: list[Any], annotations: dict[str, Any], **rest: Any
+    ) -> None:
         """Place new tasks beside the tapes that are there already."""
         for key, tape in annotations.get("beside", {}).items():
             if tape is not None:
-                self.followers.setdefault(tape, set()).add(key)
-                self._place(key, tape)
+                self._follow(key, tape)
+        self._follow_by_name(tasks)
+
+    def _follow_by_name(self, keys: list[Any]) -> None:
+        known = self.scheduler.tasks
+        for key in keys:
+            tape = tape_of(key)
+            if tape in known and key in known and known[tape] in known[key].dependencies:
+                self._follow(key, tape)
+
+    def _follow(self, key: Any, tape: Any) -> None:
+        self.followers.setdefault(tape, set()).add(key)
+        self._place(key, tape)
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **rest: Any) -> None:
         """Follow a tape that has just been made, perhaps anew; forget one that nobody needs any more."""

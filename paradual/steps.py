@@ -5,6 +5,7 @@ A contribution is ``(slot, cotangent)``.  Who gets contributions takes those to 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
 from paradual.dual import DUALS, Dual
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+from paradual.ledger import Ledger
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.sizes import register
-from paradual.tape import Job, Slot, Tape, add_leaf
+from paradual.tape import ACTIVE, Job, Slot, Tape, add_leaf
 from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, unflatten
 from paradual.work import rehome, run
 
@@ -34,7 +36,8 @@ def job_of(key: Key) -> Job:
 class Forward:
     """Run a task on duals.
 
-    Returns ``(value, tape)`` in reverse mode, if the tape is kept; else the value.
+    Returns ``(value, tape)`` in reverse mode, with None for a tape that a budget does not allow; the value
+    alone, where no tape is to be kept.
     """
 
     node: Any  # the user's task
@@ -45,12 +48,23 @@ class Forward:
     key: Key
     fresh: bool  # whether the task is an input itself: its value follows, and gets slots of its own
     keeps: bool
+    ledger: Ledger | None  # a budget for what is kept
     forward: bool  # forward mode: the tangents of the sources follow the operands
 
     def __call__(self, *operands: Any) -> Any:
         register()  # on the worker, which is asked for the size of the tape
+        if "distributed" in sys.modules:
+            from paradual.placement import follow_tapes
+
+            follow_tapes()
         value, tape = self.record(*operands)
-        return (value, tape) if self.keeps else value
+        if not self.keeps:
+            return value
+        if self.ledger is not None:
+            # a derivative of this derivative must find the same each time that this is called
+            kept = len(ACTIVE.get()) == 1 and self.ledger.keeps(tape)
+            return value, tape if kept else None
+        return value, tape
 
     @property
     def arity(self) -> int:
@@ -182,12 +196,15 @@ class Reverse:
 
     forward: Forward
     given: int  # how many cotangents of the value come from outside
-    recompute: bool  # the operands of the forward task come first, instead of its result
+    kept: bool  # the result of the forward task comes first, with its tape
+    operands: bool  # its operands follow, for there may be no tape
 
     def __call__(self, *arguments: Any) -> Contributions:
         run = self.forward
-        n = run.arity if self.recompute else 1
-        value, tape = run.record(*arguments[:n]) if self.recompute else arguments[0]
+        n = self.kept + (run.arity if self.operands else 0)
+        value, tape = arguments[0] if self.kept else (None, None)
+        if tape is None:
+            value, tape = run.record(*arguments[self.kept : n])
         seeds = _seeds(value, run.token, arguments[n : n + self.given])
         for slot, g in _addressed(arguments[n + self.given :], frozenset((run.key,))):
             seeds.append((slot, laid_out(g)))
@@ -243,11 +260,26 @@ def _owned(leaf: Any, token: str) -> bool:
     return leaf.__class__ in DUALS and leaf.home[0] == token
 
 
+class Nothing:
+    """The cotangent of a term that is not counted."""
+
+
+def chosen(mask: Any, cotangent: Any = None) -> Any:
+    """The cotangent of a term, if it counts."""
+    if not isinstance(mask, bool | np.bool) and not (
+        is_array(mask) and np.ndim(mask) == 0 and mask.dtype == bool
+    ):
+        raise ParadualTypeError(f"a mask says True or False of each output, not {mask!r}")
+    return cotangent if mask else Nothing
+
+
 def _seeds(value: Any, token: str, cotangents: Any) -> Contributions:
     """Match the cotangents given for a value with the slots of the duals in it."""
     leaves, structure = flatten(value)
     found: Contributions = []
     for cotangent in cotangents:
+        if cotangent is Nothing:
+            continue
         if cotangent is None:
             if len(leaves) != 1 or not is_array(leaves[0]) or shape_of(leaves[0]) != ():
                 raise ParadualValueError(
