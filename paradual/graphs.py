@@ -273,7 +273,7 @@ def _budget(tapes: Any) -> Any:
     if tapes in ("keep", "recompute"):
         return tapes
     try:
-        size = parse_bytes(tapes) if isinstance(tapes, str) else operator.index(tapes)
+        size = parse_bytes(tapes or "none") if isinstance(tapes, str) else operator.index(tapes)
     except (ValueError, TypeError):
         size = -1
     if size < 0 or isinstance(tapes, bool):

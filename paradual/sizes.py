@@ -33,23 +33,24 @@ def register() -> None:
 
 
 def tape_bytes(tape: Tape) -> int:
-    """The bytes that a tape keeps alive, each array once."""
-    seen: dict[int, Any] = {}
+    """The bytes of the arrays that a tape keeps, each once; a view counts for what it shows, as in Dask."""
+    arrays: dict[int, Any] = {}
 
     def visit(part: Any) -> int:
         if isinstance(part, tuple | list):
             return 16 + sum(visit(p) for p in part)
         if isinstance(part, Dual):
             return visit(part.value)
-        if not hasattr(part, "nbytes"):
-            return 8
-        owner = memory(part)
-        if owner is None or id(owner) in seen:
-            return 8
-        seen[id(owner)] = owner
-        return int(owner.nbytes) + 96
+        if hasattr(part, "nbytes") and memory(part) is not None:
+            arrays[id(part)] = part
+        return 8
 
-    return sum(visit(t.records or ()) for t in history(tape) if isinstance(t, Tape))
+    rest = sum(visit(t.records or ()) for t in history(tape) if isinstance(t, Tape))
+    shown: dict[int, int] = {}  # {id of what owns memory: bytes that are seen of it}
+    for array in arrays.values():
+        owner = memory(array)
+        shown[id(owner)] = min(int(owner.nbytes), shown.get(id(owner), 96) + int(array.nbytes))
+    return rest + sum(shown.values())
 
 
 def size_of(tape: Tape | Stub) -> int:

@@ -266,9 +266,7 @@ class Nothing:
 
 def chosen(mask: Any, cotangent: Any = None) -> Any:
     """The cotangent of a term, if it counts."""
-    if not isinstance(mask, bool | np.bool) and not (
-        is_array(mask) and np.ndim(mask) == 0 and mask.dtype == bool
-    ):
+    if shape_of(mask) != () or np.asarray(mask).dtype != bool:
         raise ParadualTypeError(f"a mask says True or False of each output, not {mask!r}")
     return cotangent if mask else Nothing
 
