@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from distributed import Client, LocalCluster
 
@@ -21,6 +23,17 @@ def workers(number: int) -> Iterator[Client]:
     with cluster, Client(cluster) as client:
         client.wait_for_workers(number, timeout=60)
         yield client
+
+
+def kill(cluster: LocalCluster, address: str | None = None, number: int = 0) -> None:
+    """Kill one worker process, as a failing machine would.
+
+    Not one that is just starting: its nanny would give up.
+    """
+    here = [w for w in cluster.workers.values() if w.worker_address in cluster.scheduler.workers]
+    chosen = [w for w in here if address in (None, w.worker_address)]
+    with suppress(ProcessLookupError):
+        os.kill(chosen[number % len(chosen)].pid, signal.SIGKILL)
 
 
 def known_tasks(client: Client) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import random
 import signal
 import threading
@@ -14,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distributed import Client, Event, LocalCluster, Status, get_worker
+from cluster_helpers import kill
+from distributed import Client, Event, LocalCluster, get_worker
 
 import paradual as pdl
 
@@ -45,13 +45,6 @@ def _nothing_is_left(client: Client) -> Iterator[None]:
         assert time.monotonic() < deadline, tasks
         time.sleep(0.01)
     assert not client.futures
-
-
-def kill(cluster: LocalCluster, address: str | None = None, number: int = 0) -> None:
-    """Kill one worker process, as a failing machine would."""
-    running = [w for w in cluster.workers.values() if w.pid and w.status == Status.running]
-    chosen = [w for w in running if address in (None, w.worker_address)]
-    os.kill(chosen[number % len(chosen)].pid, signal.SIGKILL)
 
 
 def steps(x: Any, k: float, n: int = 8) -> Any:

@@ -201,7 +201,7 @@ def test_nothing_counts() -> None:
 )
 def test_masks_that_are_none(mask: Any) -> None:
     x = da.from_array(Y, chunks=4)
-    with pytest.raises((ParadualTypeError, ParadualValueError, TypeError), match="mask|iterable"):
+    with pytest.raises((ParadualTypeError, ParadualValueError, TypeError), match=r"mask|iterable"):
         pdl.gradients([x.sum(), x.sum()], x, mask=mask)
 
 
