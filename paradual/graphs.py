@@ -22,6 +22,7 @@ from dask.base import tokenize
 
 from paradual import jobs
 from paradual.errors import ParadualTypeError, ParadualValueError
+from paradual.standins import with_standins
 from paradual.steps import Collect, Forward, Reverse, merge, part, tangent_of, value_of
 from paradual.taskgraph import Key, Writer, dependencies_of, is_collection, keys_of, read
 from paradual.trees import flatten, unflatten
@@ -110,7 +111,7 @@ def _write_forward(writer: Writer, record: bool, tangents: dict[Key, TaskRef] | 
     sources = set(program.inputs)
     for key, used in program.uses.items():
         run = Forward(
-            node=program.nodes[key],
+            node=with_standins(program.nodes[key]),
             names=tuple(dependencies_of(program.nodes[key])),
             uses=tuple(used),
             sources=frozenset(k for k in used if k not in program.uses),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 
+from paradual import standins
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
 from paradual.dual import DUALS, Dual
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
@@ -49,6 +50,7 @@ class Forward:
 
     def __call__(self, *operands: Any) -> Any:
         register()  # on the worker, which is asked for the size of the tape
+        standins.register()
         value, tape = self.record(*operands)
         return (value, tape) if self.keeps else value
 
@@ -70,6 +72,11 @@ class Forward:
         except Exception as error:
             error.add_note(f"in the forward pass of the Dask task {self.key!r}")
             raise
+        if any(hasattr(leaf, "__dask_graph__") for leaf in flatten(value)[0]):
+            raise ParadualTypeError(
+                f"the Dask task {self.key!r} returned a Dask collection, from a function of dask.array that was "
+                "called within it: what is being differentiated would be lost in there. Call the NumPy function"
+            )
         value = rehome(value, last)
         if self.fresh:
             given = laid_out(operands[len(self.names)])

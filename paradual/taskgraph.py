@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dask._expr import ProhibitReuse
@@ -208,7 +209,14 @@ def _check_hidden(nodes: Graph, sources: list[Key]) -> None:
                     return found
         return None
 
+    keys = set(sources)
     for key, node in nodes.items():
+        for held in _collections_in(node):
+            if not keys.isdisjoint(ensure_dict(held.__dask_graph__())):
+                raise ParadualValueError(
+                    f"the task {key!r} holds a collection that depends on an input: Dask computes it within the "
+                    "task, as a constant. Make it an operand, x * da.ones(shape) instead of da.full(shape, x)"
+                )
         found = visit(node)
         if found is not None:
             raise ParadualValueError(
@@ -216,6 +224,21 @@ def _check_hidden(nodes: Graph, sources: list[Key]) -> None:
                 "dask.delayed(f)(array) and array.to_delayed() optimise the array at once. Give the function "
                 "array.to_delayed(optimize_graph=False), or persist the input before it is used"
             )
+
+
+def _collections_in(part: Any) -> Iterator[Any]:
+    """The collections among the arguments of a task, where its dependencies do not show them."""
+    if isinstance(part, Task):
+        for argument in (part.func, *part.args, *part.kwargs.values()):
+            yield from _collections_in(argument)
+    elif type(part) is partial:
+        for argument in (*part.args, *part.keywords.values()):
+            yield from _collections_in(argument)
+    elif type(part) is dict:
+        for argument in part.values():
+            yield from _collections_in(argument)
+    elif is_collection(part):
+        yield part
 
 
 def _skip_aliases(nodes: Graph, keep: set[Key]) -> None:
