@@ -235,7 +235,8 @@ def constant_like(x: Dual, value: Any) -> Any:
         return value
     if value.dtype.names:  # TypeError: Dask then does without (its argmax)
         raise ParadualTypeError(
-            f"a structured array{user_line()} cannot hold a derivative: use an array for each field, in a dict"
+            f"a structured array{user_line()} cannot hold a derivative: use an array for each field, in a "
+            "dict"
         )
     if value.dtype.kind not in "fc":
         return value

@@ -53,8 +53,6 @@ def _standin(function: Any) -> Any:
     if not isinstance(function, FunctionType | BuiltinFunctionType):
         return function
     module, name = function.__module__ or "", function.__name__
-    if module.startswith("pandas."):
-        module = "pandas"  # where the function is defined depends on the release
     ours = _OURS.get((module, name))
     if ours is not None:
         return ours
@@ -128,7 +126,7 @@ def solve_triangular_lower(a: Any, b: Any) -> Any:
 
 
 def histogramdd_rect(sample: Any, bins: Any, range: Any, weights: Any) -> Any:
-    """The histogram of a chunk, with an axis in front: Dask's is in a tuple, which NumPy does not look into."""
+    """The histogram of a chunk, with an axis in front: Dask has it in a tuple, where no dual is seen."""
     return np.histogramdd(sample, bins, range=range, weights=weights)[0][None]
 
 
@@ -138,9 +136,12 @@ def histogramdd_multiarg(*args: Any) -> Any:
     return np.histogramdd(tuple(sample), bins=bins, range=range, weights=weights)[0][None]
 
 
-def notna(x: Any) -> Any:
-    """Whether elements are there."""
-    return ~np.isnan(x)
+def isnull(values: Any) -> Any:
+    """Where values are missing: pandas would make plain arrays of them."""
+    from dask.array import routines
+
+    dual = next(duals_in([values]), None)
+    return routines._asarray_isnull(values) if dual is None else np.isnan(values)
 
 
 _OURS: dict[tuple[str, str], Function] = {
@@ -151,8 +152,7 @@ _OURS: dict[tuple[str, str], Function] = {
     ("dask.array.linalg", "_solve_triangular_lower"): solve_triangular_lower,
     ("dask.array.routines", "_block_histogramdd_rect"): histogramdd_rect,
     ("dask.array.routines", "_block_histogramdd_multiarg"): histogramdd_multiarg,
-    ("pandas", "isna"): np.isnan,
-    ("pandas", "notna"): notna,
+    ("dask.array.routines", "_asarray_isnull"): isnull,
 }
 
 

@@ -50,7 +50,6 @@ class Forward:
 
     def __call__(self, *operands: Any) -> Any:
         register()  # on the worker, which is asked for the size of the tape
-        standins.register()
         value, tape = self.record(*operands)
         return (value, tape) if self.keeps else value
 
@@ -61,6 +60,7 @@ class Forward:
 
     def record(self, *operands: Any) -> tuple[Any, Tape]:
         """The task's value, with duals of this job in it, and its tape."""
+        standins.register()
         values = {name: laid_out(x) for name, x in zip(self.names, operands, strict=False)}
         tangents = iter(operands[self.arity :])
         for name in self.names:
@@ -74,8 +74,9 @@ class Forward:
             raise
         if any(hasattr(leaf, "__dask_graph__") for leaf in flatten(value)[0]):
             raise ParadualTypeError(
-                f"the Dask task {self.key!r} returned a Dask collection, from a function of dask.array that was "
-                "called within it: what is being differentiated would be lost in there. Call the NumPy function"
+                f"the Dask task {self.key!r} returned a Dask collection, from a function of dask.array that "
+                "was called within it: what is being differentiated would be lost in there. Call the NumPy "
+                "function"
             )
         value = rehome(value, last)
         if self.fresh:

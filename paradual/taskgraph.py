@@ -214,8 +214,9 @@ def _check_hidden(nodes: Graph, sources: list[Key]) -> None:
         for held in _collections_in(node):
             if not keys.isdisjoint(ensure_dict(held.__dask_graph__())):
                 raise ParadualValueError(
-                    f"the task {key!r} holds a collection that depends on an input: Dask computes it within the "
-                    "task, as a constant. Make it an operand, x * da.ones(shape) instead of da.full(shape, x)"
+                    f"the task {key!r} holds a collection that depends on an input: Dask computes it within "
+                    "the task, as a constant. Make it an operand, x * da.ones(shape) instead of "
+                    "da.full(shape, x)"
                 )
         found = visit(node)
         if found is not None:
