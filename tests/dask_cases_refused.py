@@ -25,7 +25,8 @@ refused(
     normal(5),
 )
 
-_MASKS = {
+# no masked array can hold a derivative: write da.where(mask, x, 0.0)
+_MASKS: dict[str, Any] = {
     "masked_array": lambda x: da.ma.masked_array(x, mask=x > 0),
     "masked_equal": lambda x: da.ma.masked_equal(x, 0.5),
     "masked_where": lambda x: da.ma.masked_where(x > 0, x),
@@ -45,6 +46,7 @@ _MASKS = {
     "ones_like": lambda x: da.ma.ones_like(x),
     "zeros_like": lambda x: da.ma.zeros_like(x),
     "empty_like": lambda x: da.ma.empty_like(x),
+    "count": lambda x: da.ma.count(x).astype(float),
     "where": lambda x: da.ma.where(x > 0, x, 0.0),
 }
 for _f, _call in _MASKS.items():
@@ -56,8 +58,7 @@ def filled(x: Any) -> Any:
     return x
 
 
-for _f in ("count", "getmaskarray"):
-    constant(f"ma.{_f}", lambda m, x, f=_f: getattr(da.ma, f)(x > 0), spread(5))
+constant("ma.getmaskarray", lambda m, x: da.ma.getmaskarray(x), spread(5))
 constant("ma.nonzero", lambda m, x: sized(da.ma.nonzero(x > 0)), spread(5))
 
 # NumPy's generators are compiled: they cannot draw from a distribution whose parameter has a derivative
