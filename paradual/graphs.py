@@ -67,6 +67,11 @@ def value_and_gradients(
         If an output is not a real scalar and has no cotangent, a cotangent does not match its output,
         or an input is not of a floating-point type.
 
+    Notes
+    -----
+    What is computed before the gradient is asked for is a constant: ``float(x.sum())``, ``x.persist()``,
+    but also ``prepend=`` and ``append=`` of ``dask.array.diff``, which Dask computes at once.
+
     Examples
     --------
     >>> import dask.array as da, numpy as np

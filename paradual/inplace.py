@@ -233,6 +233,11 @@ def constant_like(x: Dual, value: Any) -> Any:
     """A plain array as one that can hold values of a dual's differentiation, and of those around it."""
     if not isinstance(value, np.ndarray) and not is_buffer(value):
         return value
+    if value.dtype.names:  # TypeError: Dask then does without (its argmax)
+        raise ParadualTypeError(
+            f"a structured array{user_line()} cannot hold a derivative: use an array for each field, in a "
+            "dict"
+        )
     if value.dtype.kind not in "fc":
         return value
     if x.value.__class__ in DUALS:

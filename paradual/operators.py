@@ -452,8 +452,8 @@ class Operators(Dual):
 
     conjugate = conj
 
-    def view(self, *args: Any, **kwargs: Any) -> Any:
-        if args or kwargs:
+    def view(self, dtype: Any = None, type: Any = None) -> Any:
+        if type is not None or (dtype is not None and dtype != self.dtype):
             raise NotDifferentiableError(f"x.view(dtype) of a dual{user_line()}: write x.astype()")
         return np.reshape(self, self.shape)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 
+from paradual import standins
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
 from paradual.dual import DUALS, Dual
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
@@ -73,6 +74,7 @@ class Forward:
 
     def record(self, *operands: Any) -> tuple[Any, Tape]:
         """The task's value, with duals of this job in it, and its tape."""
+        standins.register()
         values = {name: laid_out(x) for name, x in zip(self.names, operands, strict=False)}
         tangents = iter(operands[self.arity :])
         for name in self.names:
@@ -80,10 +82,16 @@ class Forward:
                 values[name] = lift(values[name], self.token, name, next(tangents) if self.forward else None)
         tape = Tape((self.token, job_of(self.key)), None if self.forward else [])
         try:
-            value, last = run(tape, call_node, self.node, values)
+            value, last = run(tape, call_node, standins.with_standins(self.node), values)
         except Exception as error:
             error.add_note(f"in the forward pass of the Dask task {self.key!r}")
             raise
+        if any(hasattr(leaf, "__dask_graph__") for leaf in flatten(value)[0]):
+            raise ParadualTypeError(
+                f"the Dask task {self.key!r} returned a Dask collection, from a function of dask.array that "
+                "was called within it: what is being differentiated would be lost in there. Call the NumPy "
+                "function"
+            )
         value = rehome(value, last)
         if self.fresh:
             given = laid_out(operands[len(self.names)])

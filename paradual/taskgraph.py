@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dis
 import gc
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
 from typing import Any
 
+import numpy as np
 from dask._expr import ProhibitReuse
 from dask._task_spec import (
     Alias,
@@ -226,7 +230,7 @@ def _original(key: Key, node: Any) -> Key | None:
 
 
 def _check_hidden(nodes: Graph, sources: list[Key]) -> None:
-    """Refuse an input that Dask has fused beyond recognition: its gradient would be zero."""
+    """Refuse an input that Dask has fused beyond recognition, or computes within a task: it would be lost."""
     names = {k[0] for k in sources if isinstance(k, tuple)}
 
     def visit(node: Any) -> Any:
@@ -249,6 +253,65 @@ def _check_hidden(nodes: Graph, sources: list[Key]) -> None:
                 "dask.delayed(f)(array) and array.to_delayed() optimise the array at once. Give the function "
                 "array.to_delayed(optimize_graph=False), or persist the input before it is used"
             )
+    keys = set(sources)
+    for key, held in _collections_in(nodes):
+        if not keys.isdisjoint(ensure_dict(held.__dask_graph__())):
+            raise ParadualValueError(
+                f"the task {key!r} holds a collection that depends on an input, as a fill value or in a "
+                "closure: Dask computes it within the task, as a constant. Make it an operand, "
+                "x * da.ones(shape) instead of da.full(shape, x), or an argument of the function"
+            )
+
+
+def _collections_in(nodes: Graph) -> Iterator[tuple[Key, Any]]:
+    """The collections within tasks, where their dependencies do not show them, with the tasks' keys."""
+    plain: set[type] = {TaskRef, str, int, float, bool, type(None), slice, np.dtype, np.ndarray}
+    known: set[int] = set()  # what was looked at: chunks share functions
+
+    def visit(part: Any) -> Iterator[Any]:
+        kind = type(part)
+        if kind in plain:
+            return
+        if isinstance(part, Task):
+            yield from visit(part.func)
+            for argument in part.args:
+                yield from visit(argument)
+            for argument in part.kwargs.values():
+                yield from visit(argument)
+        elif kind is DataNode:
+            yield from visit(part.value)
+        elif kind is partial:
+            for argument in (part.func, *part.args, *part.keywords.values()):
+                yield from visit(argument)
+        elif kind is tuple:
+            for argument in part:
+                yield from visit(argument)
+        elif kind is dict or kind is list or kind is FunctionType:  # these may hold themselves
+            if id(part) not in known:
+                known.add(id(part))
+                for argument in _parts(part):
+                    yield from visit(argument)
+        elif is_collection(part):
+            yield part
+        elif not hasattr(kind, "__dask_graph__"):
+            plain.add(kind)
+
+    for key, node in nodes.items():
+        for found in visit(node):
+            yield key, found
+
+
+def _parts(holder: Any) -> Iterator[Any]:
+    if isinstance(holder, FunctionType):
+        for cell in holder.__closure__ or ():
+            with suppress(ValueError):  # nothing is in it yet
+                yield cell.cell_contents
+        yield holder.__defaults__
+        yield holder.__kwdefaults__
+        read = [i.argval for i in dis.get_instructions(holder) if i.opname == "LOAD_GLOBAL"]
+        yield from (v for v in map(holder.__globals__.get, read) if is_collection(v))
+    else:
+        yield from holder.values() if isinstance(holder, dict) else holder
 
 
 def _skip_aliases(nodes: Graph, keep: set[Key]) -> None:
