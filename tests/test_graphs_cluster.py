@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 from cluster_helpers import check_empty, kill, workers
 from dask import delayed
-from distributed import Client, Event, LocalCluster, performance_report, wait
+from distributed import Client, Event, LocalCluster, wait
 from graph_helpers import same
 
 import paradual as pdl
@@ -93,7 +92,7 @@ def test_any_scheduler(expected: Any, scheduler: str, tapes: Any) -> None:
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_any_number_of_workers(expected: Any, number: int) -> None:
     with workers(number) as client:
-        assert same(client.gather(client.compute(derivative())), expected)
+        assert same(tuple(client.gather(client.compute(derivative()))), expected)
         check_empty(client)
 
 
@@ -112,7 +111,7 @@ def test_a_graph_from_before_there_was_a_cluster(expected: Any) -> None:
 def test_more_workers_come_while_it_runs(expected: Any) -> None:
     with LocalCluster(n_workers=1, **OPTIONS) as cluster, Client(cluster) as client:
         cluster.adapt(minimum=1, maximum=3, interval="20ms")
-        assert same(client.gather(client.compute(derivative())), expected)
+        assert same(tuple(client.gather(client.compute(derivative()))), expected)
 
 
 # --- where tapes and cotangents are ----------------------------------------------------------------------
@@ -178,7 +177,7 @@ def test_workers_with_half_of_the_memory_that_tapes_need(tapes: Any) -> None:
         LocalCluster(n_workers=2, memory_limit="320 MB", **OPTIONS) as cluster,
         Client(cluster),
     ):
-        x = da.from_array(np.linspace(0.0, 1.0, 16 * 250_000), chunks=250_000)
+        x = da.linspace(0.0, 1.0, 16 * 250_000, chunks=250_000)
         loss = da.map_blocks(long_tape, x, 20, dtype=float).sum()
         found = pdl.gradients(loss, x, tapes=tapes)[::250_000].compute()
     y, slope = np.linspace(0.0, 1.0, 16 * 250_000)[::250_000], 1.0
@@ -298,12 +297,3 @@ def test_what_cannot_be_differentiated_is_refused_on_a_worker(client: Client) ->
     w = delayed(np.ones(3))
     with pytest.raises((NotDifferentiableError, TypeError), match="float"):
         pdl.gradients(delayed(lambda w: float(w[0]))(w), w).compute()
-
-
-def test_a_performance_report(client: Client, tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    with performance_report(filename=str(path)):
-        dask.compute(*derivative())
-    text = path.read_text()
-    assert "forward-" in text
-    assert "reverse-" in text
