@@ -22,9 +22,10 @@ from dask.base import tokenize
 
 from paradual import jobs
 from paradual.errors import ParadualTypeError, ParadualValueError
+from paradual.labels import Bare, bare, is_labelled
 from paradual.steps import Collect, Forward, Reverse, merge, part, tangent_of, value_of
 from paradual.taskgraph import Key, Writer, dependencies_of, is_collection, keys_of, read
-from paradual.trees import flatten, unflatten
+from paradual.trees import flatten_outer, unflatten
 
 # --- reverse mode ----------------------------------------------------------------------------------------
 
@@ -64,8 +65,9 @@ def value_and_gradients(outputs: Any, inputs: Any, cotangents: Any = None, tapes
     >>> value.compute(), gradient.compute()
     (np.float64(14.0), array([2., 4., 6.]))
     """
-    outs, ins = _listed(outputs, "outputs"), _listed(inputs, "inputs")
-    seeds = _seeds(outputs, outs, cotangents)
+    bare_outs, bare_ins = _bare(outputs, inputs)
+    outs, ins = bare_outs.arrays, bare_ins.arrays
+    seeds = _seeds(outputs, bare_outs, cotangents, "cotangent")
     if tapes not in ("keep", "recompute"):
         raise ParadualValueError(f"tapes={tapes!r}: choose 'keep' or 'recompute'")
     for c in ins:
@@ -78,8 +80,8 @@ def value_and_gradients(outputs: Any, inputs: Any, cotangents: Any = None, tapes
     for c in outs:
         for key in keys_of(c):
             writer.result("result", key, value_of, token, _value(writer, key))
-    values = [writer.rebuild(c, "result") for c in outs]
-    gradients = [writer.rebuild(c, "gradient") for c in ins]
+    values = bare_outs.label([writer.rebuild(c, "result") for c in outs])
+    gradients = bare_ins.label([writer.rebuild(c, "gradient") for c in ins])
     return (
         values if isinstance(outputs, list | tuple) else values[0],
         gradients if isinstance(inputs, list | tuple) else gradients[0],
@@ -196,13 +198,22 @@ def _summed(writer: Writer, key: Key, parts: list[TaskRef]) -> list[TaskRef]:
     return parts
 
 
+def _bare(outputs: Any, inputs: Any) -> tuple[Bare, Bare]:
+    """What is differentiated, and with respect to what: arrays and Delayed."""
+    return (
+        bare(_listed(outputs, "outputs"), is_collection),
+        bare(_listed(inputs, "inputs"), is_collection, inputs=True),
+    )
+
+
 def _listed(x: Any, what: str) -> list[Any]:
     listed = list(x) if isinstance(x, list | tuple) else [x]
     for c in listed:
         if not is_collection(c):
             raise ParadualTypeError(
-                f"{what} must be Dask collections (arrays, Delayed), or a list of them, not "
-                f"{type(c).__name__}: for a function of plain arrays use paradual.grad"
+                f"{what} must be Dask collections (arrays, Delayed, xarray objects over Dask arrays), or a "
+                f"list of them, not {type(c).__name__}: for a function of plain arrays use paradual.grad"
+                + (", or call chunk() before the object is used" if is_labelled(c) else "")
             )
     return listed
 
@@ -221,17 +232,18 @@ def _check_dtype(c: Any) -> None:
         )
 
 
-def _seeds(outputs: Any, outs: list[Any], cotangents: Any) -> list[Any]:
+def _seeds(outputs: Any, outs: Bare, cotangents: Any, what: str) -> list[Any]:
     """For each output the cotangent of its chunks: a collection, an array or None for 1."""
+    n = len(outs.collections)
     if cotangents is None:
-        given = [None] * len(outs)
+        given = [None] * n
     elif isinstance(outputs, list | tuple):
         given = list(cotangents)
-        if len(given) != len(outs):
-            raise ParadualValueError(f"{len(given)} cotangents were given for {len(outs)} outputs")
+        if len(given) != n:
+            raise ParadualValueError(f"{len(given)} cotangents were given for {n} outputs")
     else:
         given = [cotangents]
-    return [_seed(c, g) for c, g in zip(outs, given, strict=True)]
+    return [_seed(c, g) for c, g in zip(outs.arrays, outs.match(given, what), strict=True)]
 
 
 def _seed(c: Any, g: Any) -> Any:
@@ -302,10 +314,11 @@ def tangents(outputs: Any, inputs: Any, tangents: Any) -> Any:
     >>> tangents(y, x, np.array([1.0, 0.0, 1.0])).compute()
     array([2., 0., 6.])
     """
-    outs, ins = _listed(outputs, "outputs"), _listed(inputs, "inputs")
+    bare_outs, bare_ins = _bare(outputs, inputs)
+    outs, ins = bare_outs.arrays, bare_ins.arrays
     for c in ins:
         _check_dtype(c)
-    directions = _seeds(inputs, ins, tangents)
+    directions = _seeds(inputs, bare_ins, tangents, "tangent")
     token = tokenize("tangents", [keys_of(c) for c in (*outs, *ins)], directions)[:12]
     program = read(outs, ins, [t for t in directions if is_collection(t)])
     writer = Writer(program, token)
@@ -318,7 +331,7 @@ def tangents(outputs: Any, inputs: Any, tangents: Any) -> Any:
         for key in keys_of(c):
             lifted = [given[key]] if key in given and key not in program.uses else []
             writer.result("tangent", key, tangent_of, token, _value(writer, key), *lifted)
-    results = [writer.rebuild(c, "tangent") for c in outs]
+    results = bare_outs.label([writer.rebuild(c, "tangent") for c in outs], np.zeros_like)
     return results if isinstance(outputs, list | tuple) else results[0]
 
 
@@ -334,26 +347,26 @@ class LazyPullback:
 
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
         """Pull a cotangent, of collections or arrays in the structure of the result, back."""
-        outs, structure = flatten(self.out)
-        given, there = flatten(cotangent)
+        outs, structure = flatten_outer(self.out)
+        given, there = flatten_outer(cotangent)
         if there != structure:
             raise ParadualValueError(
                 f"the cotangent has the structure {there}, but the result has {structure}"
             )
-        ins, in_structure = flatten(self.primals)
+        ins, in_structure = flatten_outer(self.primals)
         result: tuple[Any, ...] = unflatten(in_structure, gradients(outs, ins, given))
         return result
 
 
 def is_lazy(primals: tuple[Any, ...], others: Any = ()) -> bool:
     """Whether to differentiate with respect to Dask collections."""
-    found = [is_collection(leaf) for leaf in flatten(primals)[0]]
+    found = [is_collection(leaf) for leaf in flatten_outer(primals)[0]]
     if any(found) and not all(found):
         raise ParadualTypeError(
             "some of the differentiated arguments are Dask collections and some are not: wrap the others, "
             "with dask.array.from_array or dask.delayed"
         )
-    if not any(found) and any(is_collection(leaf) for leaf in flatten(others)[0]):
+    if not any(found) and any(is_collection(leaf) for leaf in flatten_outer(others)[0]):
         raise ParadualTypeError(
             "a function of Dask collections is differentiated with respect to plain arrays: wrap these, "
             "with dask.array.from_array or dask.delayed"
@@ -367,15 +380,15 @@ def lazy_value_and_grad(value: Any, primals: tuple[Any, ...]) -> tuple[Any, tupl
             f"the function of Dask collections returned a {type(value).__name__}: its result must be a Dask "
             "collection too, a single number (with several results use vjp, or has_aux=True)"
         )
-    leaves, structure = flatten(primals)
+    leaves, structure = flatten_outer(primals)
     value, found = value_and_gradients(value, leaves)
     return value, unflatten(structure, found)
 
 
 def lazy_jvp(out: Any, primals: tuple[Any, ...], directions: tuple[Any, ...]) -> tuple[Any, Any]:
-    leaves, structure = flatten(primals)
-    given, there = flatten(directions)
+    leaves, structure = flatten_outer(primals)
+    given, there = flatten_outer(directions)
     if there != structure:
         raise ParadualValueError(f"the tangents have the structure {there}, but the primals have {structure}")
-    outs, out_structure = flatten(out)
+    outs, out_structure = flatten_outer(out)
     return out, unflatten(out_structure, tangents(outs, leaves, given))

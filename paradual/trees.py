@@ -13,6 +13,7 @@ import optree
 from paradual.arrays import PYTHON_SCALARS, fit, is_buffer, shape_of, zeros
 from paradual.dual import Dual
 from paradual.errors import ParadualTypeError, ParadualValueError
+from paradual.labels import is_labelled, put_together, take_apart
 
 NAMESPACE = "paradual"
 
@@ -26,12 +27,15 @@ _MET: set[type] = {float, np.ndarray, Dual}  # types that were looked at
 
 
 def _meet(node: Any) -> bool:
-    """Register a dataclass the first time one is seen; never a leaf because of that."""
+    """Register a dataclass or xarray class the first time one is seen; never a leaf because of that."""
     kind = type(node)
     if kind in _MET:
         return False
     _MET.add(kind)
-    if dataclasses.is_dataclass(kind) and not optree.is_structseq_class(kind):
+    if is_labelled(node):
+        with suppress(ValueError):
+            optree.register_pytree_node(cast(Any, kind), take_apart, put_together, namespace=NAMESPACE)
+    elif dataclasses.is_dataclass(kind) and not optree.is_structseq_class(kind):
         with suppress(ValueError):  # it is registered already
             optree.register_pytree_node(cast(Any, kind), _entries, _build, namespace=NAMESPACE)
     return False
@@ -47,6 +51,11 @@ def _build(kind: Any, values: Any) -> Any:
 def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], optree.PyTreeSpec]:
     """The leaves of a pytree and its structure."""
     return optree.tree_flatten(tree, is_leaf=is_leaf or _meet, namespace=NAMESPACE)
+
+
+def flatten_outer(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
+    """As `flatten`, with xarray objects as leaves: with their labels they say what belongs to them."""
+    return flatten(tree, lambda node: _meet(node) or is_labelled(node))
 
 
 def unflatten(structure: optree.PyTreeSpec, leaves: Any) -> Any:
