@@ -185,7 +185,8 @@ def getitem(x: Dual, index: Any) -> Any:
     if index.__class__ is not int and index.__class__ is not slice:
         index = lower_index(index)
     owner, where = x, index
-    if x.kin is not None and x.kin.written and via_of(x) is not None:
+    kin = kin_of(x)
+    if kin is not None and kin.written and via_of(x) is not None:
         owner, moves = root_of(x)  # the slot of a view may be stale, and a scatter into it would be larger
         where = Region(moves, index)
     if owner.home is not tape.home or records is None:

@@ -81,14 +81,14 @@ class Labels:
             name, attrs, encoding = self.rest
             if self.coords is None:
                 return self.kind(self.dims, data[0], attrs, encoding)
-            found = self.kind(data[0], coords=self.coords.coords, dims=self.dims, name=name, attrs=attrs)
+            found = self.kind(data[0], coords=self.coords.coords, dims=self.dims, attrs=attrs)
         except ValueError as error:
             shapes = [np.shape(part) for part in data]
             raise ParadualValueError(
                 f"arrays of shape {', '.join(map(str, shapes))} cannot have the labels {self}, {error}: "
                 "for a Jacobian take derivatives with respect to the data, x.data"
             ) from error
-        found.encoding = encoding
+        found.name, found.encoding = name, encoding  # without a name it would have the one of a Dask array
         return found
 
 
@@ -189,6 +189,8 @@ def _check(c: Any, name: Any, part: Any, lazy: bool, inputs: bool) -> None:
 def _match_array(c: Any, g: Any, what: str) -> Any:
     if not is_labelled(g):
         return g
+    if not is_labelled(c) and not hasattr(type(c), "chunks") and g.__dask_graph__() is None:
+        return g  # a value of a Delayed, which may be labelled itself
     if hasattr(type(g), "data_vars"):
         raise ParadualTypeError(f"a {what} is a Dataset, but belongs to a {type(c).__name__}: pass an array")
     if not is_labelled(c):
