@@ -13,6 +13,7 @@ name of its own, so that a loss and its gradient can share a scheduler.
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from paradual import jobs
 from paradual.errors import ParadualTypeError, ParadualValueError
 from paradual.labels import Bare, bare, is_labelled
 from paradual.steps import Collect, Forward, Reverse, merge, part, tangent_of, value_of
-from paradual.taskgraph import Key, Writer, dependencies_of, is_collection, keys_of, read
+from paradual.taskgraph import Key, Writer, dependencies_of, is_collection, keys_of, read, renamed
 from paradual.trees import flatten_outer, unflatten
 
 # --- reverse mode ----------------------------------------------------------------------------------------
@@ -372,6 +373,20 @@ def is_lazy(primals: tuple[Any, ...], others: Any = ()) -> bool:
             "with dask.array.from_array or dask.delayed"
         )
     return any(found)
+
+
+def independent(primals: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of a function as variables of their own.
+
+    One may have been computed from another, or the function may use it from outside too: that is a
+    constant, as it is for a function of plain arrays.
+    """
+    leaves, structure = flatten_outer(primals)
+    taken = bare(leaves, is_collection, inputs=True)
+    token = uuid.uuid4().hex[:12]
+    copies = [renamed(c, f"{token}-{k}") for k, c in enumerate(taken.arrays)]
+    result: tuple[Any, ...] = unflatten(structure, taken.label(copies))
+    return result
 
 
 def lazy_value_and_grad(value: Any, primals: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

@@ -37,6 +37,22 @@ def keys_of(collection: Any) -> list[Key]:
     return list(flat_keys(collection.__dask_keys__()))
 
 
+def renamed(collection: Any, token: str) -> Any:
+    """The same values under names of their own, which nothing else depends on."""
+    rename: dict[str, str] = {}
+    layers: dict[str, Graph] = {}
+    for key in keys_of(collection):
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, None)
+        name = rename[first] = f"{first}-{token}"
+        new = name if rest is None else (name, *rest)
+        layers.setdefault(name, {})[new] = Step(new, _same, TaskRef(key))
+    graph = collection.__dask_graph__()
+    for name, layer in layers.items():
+        graph = HighLevelGraph.merge(graph, HighLevelGraph.from_collections(name, layer, [collection]))
+    rebuild, args = collection.__dask_postpersist__()
+    return rebuild(graph, *args, rename=rename)
+
+
 # --- reading a graph --------------------------------------------------------------------------------
 
 
