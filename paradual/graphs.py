@@ -349,14 +349,21 @@ class LazyPullback:
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
         """Pull a cotangent, of collections or arrays in the structure of the result, back."""
         outs, structure = flatten_outer(self.out)
-        given, there = flatten_outer(cotangent)
-        if there != structure:
-            raise ParadualValueError(
-                f"the cotangent has the structure {there}, but the result has {structure}"
-            )
+        given = _matched(structure, cotangent, "the cotangent", "the result")
         ins, in_structure = flatten_outer(self.primals)
         result: tuple[Any, ...] = unflatten(in_structure, gradients(outs, ins, given))
         return result
+
+
+def _matched(structure: Any, given: Any, what: str, whose: str) -> list[Any]:
+    """What is given for each collection: for a Delayed that may be a container itself."""
+    try:
+        found: list[Any] = structure.flatten_up_to(given)
+    except ValueError as error:
+        raise ParadualValueError(
+            f"{what} has the structure {flatten_outer(given)[1]}, but {whose} {structure}: {error}"
+        ) from error
+    return found
 
 
 def is_lazy(primals: tuple[Any, ...], others: Any = ()) -> bool:
@@ -402,8 +409,6 @@ def lazy_value_and_grad(value: Any, primals: tuple[Any, ...]) -> tuple[Any, tupl
 
 def lazy_jvp(out: Any, primals: tuple[Any, ...], directions: tuple[Any, ...]) -> tuple[Any, Any]:
     leaves, structure = flatten_outer(primals)
-    given, there = flatten_outer(directions)
-    if there != structure:
-        raise ParadualValueError(f"the tangents have the structure {there}, but the primals have {structure}")
+    given = _matched(structure, directions, "the tangent", "the primals")
     outs, out_structure = flatten_outer(out)
     return out, unflatten(out_structure, tangents(outs, leaves, given))

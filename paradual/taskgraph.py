@@ -17,6 +17,7 @@ from dask._task_spec import (
     convert_legacy_graph,
 )
 from dask.core import flatten as flat_keys
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
 
@@ -40,12 +41,14 @@ def keys_of(collection: Any) -> list[Key]:
 def renamed(collection: Any, token: str) -> Any:
     """The same values under names of their own, which nothing else depends on."""
     rename: dict[str, str] = {}
-    layers: dict[str, Graph] = {}
+    layers: dict[Key, Graph] = {}
     for key in keys_of(collection):
         first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, None)
         name = rename[first] = f"{first}-{token}"
         new = name if rest is None else (name, *rest)
-        layers.setdefault(name, {})[new] = Step(new, _same, TaskRef(key))
+        layers.setdefault(new if isinstance(collection, Delayed) else name, {})[new] = Step(
+            new, _same, TaskRef(key)
+        )
     graph = collection.__dask_graph__()
     for name, layer in layers.items():
         graph = HighLevelGraph.merge(graph, HighLevelGraph.from_collections(name, layer, [collection]))
@@ -374,14 +377,16 @@ class Writer:
         rename = {name: self.name(prefix, name) for name in old}
         shared = f"paradual-{self.token}"
         given, todo = self.program.given, set(self.used)
-        layers: dict[str, Any] = {shared: self.graph}
-        needs: dict[str, set[str]] = {shared: set(self.used)}
+        layers: dict[Any, Any] = {shared: self.graph}
+        needs: dict[Any, set[str]] = {shared: set(self.used)}
         while todo:
             name = todo.pop()
             layers[name], needs[name] = given.layers[name], given.dependencies[name]
             todo |= needs[name] - needs.keys()
         for name in rename.values():
-            layers[name], needs[name] = self.results[name], {shared, *self.used}
+            # the layer of a Delayed has the name of its key: that of a block of an array is a tuple
+            layer = self.name(prefix, like.key) if isinstance(like, Delayed) else name
+            layers[layer], needs[layer] = self.results[name], {shared, *self.used}
         rebuild, args = like.__dask_postpersist__()
         return rebuild(HighLevelGraph(layers, needs), *args, rename=rename)
 
