@@ -210,6 +210,11 @@ def _bare(outputs: Any, inputs: Any) -> tuple[Bare, Bare]:
 def _listed(x: Any, what: str) -> list[Any]:
     listed = list(x) if isinstance(x, list | tuple) else [x]
     for c in listed:
+        if type(c).__module__.startswith("dask.dataframe"):
+            raise ParadualTypeError(
+                f"{what} include a {type(c).__name__} of dask.dataframe, but the code of pandas cannot be "
+                "differentiated: use df.to_dask_array(lengths=True)"
+            )
         if not is_collection(c):
             raise ParadualTypeError(
                 f"{what} must be Dask collections (arrays, Delayed, xarray objects over Dask arrays), or a "
@@ -389,7 +394,7 @@ def independent(primals: tuple[Any, ...]) -> tuple[Any, ...]:
     constant, as it is for a function of plain arrays.
     """
     leaves, structure = flatten_outer(primals)
-    taken = bare(leaves, is_collection, inputs=True)
+    taken = bare(_listed(leaves, "the arguments"), is_collection, inputs=True)
     token = uuid.uuid4().hex[:12]
     copies = [renamed(c, f"{token}-{k}") for k, c in enumerate(taken.arrays)]
     result: tuple[Any, ...] = unflatten(structure, taken.label(copies))

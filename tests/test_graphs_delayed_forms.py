@@ -255,3 +255,21 @@ def test_bags_of_numbers_and_arrays() -> None:
     words = db.from_sequence(["a", "b"], npartitions=1)
     with pytest.raises(ParadualTypeError, match="is a str"):
         pdl.gradients(numbers.sum(), words).compute()
+
+
+def test_data_frames_are_refused() -> None:
+    pytest.importorskip("pyarrow")
+    dd, pd = pytest.importorskip("dask.dataframe"), pytest.importorskip("pandas")
+    frame = dd.from_pandas(pd.DataFrame({"a": V}), npartitions=2)
+    x = da.from_array(V, chunks=3)
+    for wrong in (
+        lambda: pdl.gradients(frame.a.sum(), frame),
+        lambda: pdl.gradients(dd.from_dask_array(x).sum(), x),
+        lambda: pdl.grad(lambda f: f.a.sum())(frame),
+    ):
+        with pytest.raises(ParadualTypeError, match="to_dask_array"):
+            wrong()
+    with pytest.raises(ParadualTypeError, match="derivative would be lost"):
+        pdl.gradients(dd.from_dask_array(x).to_dask_array(lengths=[3, 3, 1]).sum(), x).compute()
+    y = frame.a.to_dask_array(lengths=True)
+    np.testing.assert_allclose(pdl.gradients((y**2).sum(), y).compute(), 2 * V)
