@@ -115,6 +115,34 @@ def put_together(labels: Any, data: Any) -> Any:
     return labels.put_on(tuple(data))
 
 
+# --- what xarray does in compiled code --------------------------------------------------------------
+
+# {part of a file's name or a function's: what to do instead}
+_CURES = {
+    "/flox/": "groupby and resample use flox: xarray.set_options(use_flox=False)",
+    "/numbagg/": "xarray uses numbagg: xarray.set_options(use_numbagg=False), and skipna=False for medians "
+    "and quantiles",
+    "/bottleneck/": "xarray uses bottleneck: xarray.set_options(use_bottleneck=False)",
+    "_interpnd": "xarray's interp calls compiled code: multiply by a matrix of weights, x.dot(weights)",
+    "_nanpolyfit_1d": "xarray's polyfit fills plain arrays: multiply by a pseudo-inverse, x.dot(weights), "
+    "where weights come from np.linalg.pinv(np.vander(...))",
+    "_vectorize_call": "np.vectorize, which is apply_ufunc(vectorize=True), fills plain arrays: write the "
+    "function for whole arrays along their last axes",
+}
+
+
+def cure(error: BaseException) -> str | None:
+    """What to do about an error that came up within xarray, or what it uses."""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        for part, advice in _CURES.items():
+            if part in code.co_filename or code.co_name.startswith(part):
+                return advice
+        trace = trace.tb_next
+    return None
+
+
 # --- xarray objects over Dask arrays ----------------------------------------------------------------
 
 

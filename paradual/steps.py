@@ -13,7 +13,8 @@ from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
 from paradual.dual import DUALS, Dual
-from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+from paradual.errors import InternalError, ParadualError, ParadualTypeError, ParadualValueError
+from paradual.labels import cure
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.sizes import register
@@ -69,6 +70,9 @@ class Forward:
             value, last = run(tape, call_node, self.node, values)
         except Exception as error:
             error.add_note(f"in the forward pass of the Dask task {self.key!r}")
+            advice = cure(error) if isinstance(error, ParadualError) else None
+            if advice:
+                error.add_note(advice)
             raise
         value = rehome(value, last)
         if self.fresh:

@@ -192,10 +192,6 @@ def test_constants_of_a_dataset_among_the_outputs() -> None:
 X = line()
 
 
-def fit(x: Any) -> Any:
-    return x.chunk(x=4).polyfit("x", 1).polyfit_coefficients.sum()
-
-
 @pytest.mark.parametrize(
     ("error", "says", "wrong"),
     [
@@ -210,19 +206,51 @@ def fit(x: Any) -> Any:
         (ParadualTypeError, "wrap the others", lambda: pdl.grad(lambda a, b: (a * b).sum(), (0, 1))(X, V)),
         (ParadualValueError, "structure", lambda: pdl.vjp(lambda x: {"a": x}, X)[1](X)),
         (ParadualTypeError, "use paradual.vjp", lambda: pdl.jacobian(lambda x: x**2)(X)),
-        (ParadualTypeError, "plain array", lambda: pdl.gradients(X.interp(x=[11, 12]).sum(), X).compute()),
-        (
-            ParadualTypeError,
-            "plain array",
-            lambda: pdl.gradients(
-                X.chunk(x=4).polyfit("x", 1).sum(), X, {"polyfit_coefficients": 1.0}
-            ).compute(),
-        ),
     ],
 )
 def test_what_is_wrong_and_the_cure(error: type[Exception], says: str, wrong: Any) -> None:
     with pytest.raises(error, match=says):
         wrong()
+
+
+@pytest.mark.parametrize(
+    ("advice", "program"),
+    [
+        ("weights", lambda x: x.interp(x=[11, 12]).sum()),
+        ("pseudo-inverse", lambda x: x.polyfit("x", 1).polyfit_coefficients.sum()),
+        (
+            "last axes",
+            lambda x: xr.apply_ufunc(
+                lambda a: (a**2).sum(),
+                x,
+                input_core_dims=[["x"]],
+                vectorize=True,
+                dask="parallelized",
+                output_dtypes=[float],
+            ),
+        ),
+    ],
+)
+def test_what_xarray_does_in_compiled_code_is_refused_with_a_cure(advice: str, program: Any) -> None:
+    x = line().chunk(x=4)
+    with pytest.raises(ParadualTypeError, match="plain array") as refused:
+        pdl.gradients(program(x), x).compute()
+    assert any(advice in note for note in refused.value.__notes__)
+
+
+def test_the_cures() -> None:
+    x = field(DATA).chunk(time=-1, lat=-1)
+    t = np.arange(10.0)
+    fit = xr.DataArray(np.linalg.pinv(np.vander(t, 2)), dims=("degree", "time"))
+    expected = x.drop_vars("time").assign_coords(time=t).polyfit("time", 1).polyfit_coefficients
+    np.testing.assert_allclose(fit.dot(x), expected)
+    slope = (fit.dot(x).isel(degree=0) ** 2).sum()
+    found = pdl.gradients(slope, x).transpose("lat", "lon", "time")
+    np.testing.assert_allclose(found, 2 * (fit.dot(x) * fit).isel(degree=0).transpose("lat", "lon", "time"))
+    weights = xr.DataArray(np.eye(4)[:3] / 2 + np.eye(4)[1:] / 2, dims=("middle", "lat"))
+    middles = x.interp(lat=[-40, 0, 40])
+    np.testing.assert_allclose(x.dot(weights), middles.transpose("time", "lon", "lat"))
+    np.testing.assert_allclose(pdl.gradients(x.dot(weights).sum(), x)[0, :, 0], [0.5, 1, 1, 0.5])
 
 
 # --- xarray objects over NumPy, and inside tasks ------------------------------------------------------------
