@@ -37,9 +37,11 @@ def value_and_gradients(outputs: Any, inputs: Any, cotangents: Any = None, tapes
     Parameters
     ----------
     outputs : collection or list of collections
-        Dask arrays or Delayed objects; real scalars, unless cotangents are given.
+        Dask arrays, Delayed objects, or xarray objects over Dask arrays; real scalars, unless cotangents
+        are given.
     inputs : collection or list of collections
-        What to differentiate with respect to; they may be intermediate results or persisted.
+        What to differentiate with respect to; they may be intermediate results or persisted.  Of an
+        xarray object that is the data; its coordinates are constants.
     cotangents : collection, array or list of them, optional
         For each output the cotangent to pull back, in its shape; by default 1.
     tapes : str
