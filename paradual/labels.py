@@ -21,13 +21,16 @@ _NAMES = frozenset(["DataArray", "Dataset", "Variable"])
 
 
 @cache
-def _is_labelled(kind: type) -> bool:
+def is_labelled_type(kind: Any) -> bool:
+    """Whether a class is one of xarray's, or made of one."""
     return any(c.__name__ in _NAMES and c.__module__.partition(".")[0] == "xarray" for c in kind.__mro__)
 
 
 def is_labelled(x: Any) -> bool:
     """Whether a value is xarray's DataArray, Dataset or Variable."""
-    return _is_labelled(type(x))  # type: ignore[arg-type]
+    kind: Any = type(x)
+    found: bool = is_labelled_type(kind)
+    return found
 
 
 class Labels:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ import optree
 from paradual.arrays import PYTHON_SCALARS, fit, is_buffer, shape_of, zeros
 from paradual.dual import Dual
 from paradual.errors import ParadualTypeError, ParadualValueError
-from paradual.labels import is_labelled, put_together, take_apart
+from paradual.labels import is_labelled, is_labelled_type, put_together, take_apart
 
 NAMESPACE = "paradual"
 
@@ -29,16 +30,18 @@ _MET: set[type] = {float, np.ndarray, Dual}  # types that were looked at
 def _meet(node: Any) -> bool:
     """Register a dataclass or xarray class the first time one is seen; never a leaf because of that."""
     kind = type(node)
-    if kind in _MET:
-        return False
-    _MET.add(kind)
-    if is_labelled(node):
-        with suppress(ValueError):
-            optree.register_pytree_node(cast(Any, kind), take_apart, put_together, namespace=NAMESPACE)
-    elif dataclasses.is_dataclass(kind) and not optree.is_structseq_class(kind):
-        with suppress(ValueError):  # it is registered already
-            optree.register_pytree_node(cast(Any, kind), _entries, _build, namespace=NAMESPACE)
+    if kind not in _MET:
+        _register(kind)
     return False
+
+
+def _register(kind: type) -> None:
+    _MET.add(kind)
+    with suppress(ValueError):  # it is registered already
+        if is_labelled_type(kind):
+            optree.register_pytree_node(cast(Any, kind), take_apart, put_together, namespace=NAMESPACE)
+        elif dataclasses.is_dataclass(kind) and not optree.is_structseq_class(kind):
+            optree.register_pytree_node(cast(Any, kind), _entries, _build, namespace=NAMESPACE)
 
 
 def _build(kind: Any, values: Any) -> Any:
@@ -46,6 +49,31 @@ def _build(kind: Any, values: Any) -> Any:
     for f, value in zip(dataclasses.fields(kind), values, strict=True):
         object.__setattr__(node, f.name, value)
     return node
+
+
+def _kinds(structure: optree.PyTreeSpec) -> Iterator[type]:
+    if structure.type is not None:
+        yield structure.type
+    for child in structure.children():
+        yield from _kinds(child)
+
+
+def _reduce(structure: optree.PyTreeSpec) -> Any:
+    if structure.namespace != NAMESPACE:
+        return structure.__reduce_ex__(2)
+    return _restore, (tuple(dict.fromkeys(_kinds(structure))), structure.__getstate__())
+
+
+def _restore(kinds: tuple[type, ...], state: Any) -> optree.PyTreeSpec:
+    """A structure in a process that may never have seen its classes."""
+    for kind in kinds:
+        _register(kind)
+    structure = optree.PyTreeSpec.__new__(optree.PyTreeSpec)
+    structure.__setstate__(state)  # type: ignore[attr-defined]
+    return structure
+
+
+copyreg.pickle(optree.PyTreeSpec, _reduce)
 
 
 def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], optree.PyTreeSpec]:

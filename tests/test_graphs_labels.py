@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -325,6 +330,45 @@ def test_delayed_values_that_are_labelled(kind: str) -> None:
     xr.testing.assert_allclose(found, expected)
     xr.testing.assert_allclose(t, 2 * template)
     assert value.compute().item() == total(template * 2) + total(template)
+
+
+MODULE = """
+import dataclasses
+
+@dataclasses.dataclass
+class Model:
+    weight: object
+
+def loss(model, x):
+    return Model((model.weight**2 * x).sum())
+"""
+READER = """
+import pickle, sys
+with open(sys.argv[1], "rb") as file:
+    pullback = pickle.load(file)
+import models, xarray as xr
+model, x = pullback(models.Model(xr.DataArray(1.0)))
+print(type(model).__name__, model.weight.values.tolist(), x.dims)
+"""
+
+
+def test_a_pullback_is_read_by_a_process_that_never_saw_its_classes(tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        models = importlib.import_module("models")
+        x = xr.DataArray(V, dims="x")
+        _, pullback = pdl.vjp(models.loss, models.Model(x), xr.ones_like(x))
+        (tmp_path / "pullback").write_bytes(pickle.dumps(pullback))
+    paths = [str(tmp_path), str(Path(pdl.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-c", READER, str(tmp_path / "pullback")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert done.stdout.split("\n")[0] == "Model [2.0, 4.0, 6.0, 8.0] ('x',)", done.stderr
 
 
 def test_a_loss_that_is_labelled_has_its_derivative() -> None:
