@@ -18,6 +18,7 @@ from paradual.dual import DUALS, Dual, duals_in, innermost, is_inexact, lower, l
 from paradual.errors import NotDifferentiableError, user_line
 from paradual.held import hold
 from paradual.kin import kin_of, lend, relate, root_of, steady, via_of
+from paradual.labels import is_labelled
 from paradual.rules import modes, registry
 from paradual.rules.creation import stacked
 from paradual.rules.registry import RULES, Rule, bind, check_out, check_plain, check_use, kept
@@ -113,6 +114,8 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
     elif x.__class__ not in PLAIN:
         if x.__class__ is list or x.__class__ is tuple:
             return binary(f, stacked(x), y, compute)
+        if is_labelled(x):
+            return NotImplemented
         check_plain(x)
     if y.__class__ in DUALS:
         if y.home is not home:
@@ -123,6 +126,8 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
     elif y.__class__ not in PLAIN:
         if y.__class__ is list or y.__class__ is tuple:
             return binary(f, x, stacked(y), compute)
+        if is_labelled(y):  # xarray's arithmetic goes by the names of dimensions
+            return NotImplemented
         check_plain(y)
     value = f(a, b) if compute is None else compute(a, b)
     if value is NotImplemented:
@@ -239,6 +244,8 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
         args = tuple(stacked(a) if isinstance(a, list | tuple) else a for a in args)
     for part in _flat((*args, *kwargs.values())):
         if part.__class__ not in DUALS and part.__class__ not in PLAIN:
+            if isinstance(f, np.ufunc) and is_labelled(part):
+                return NotImplemented
             check_plain(part)
     bound = bind(rule, args, kwargs)
     tape = innermost(bound.values())

@@ -14,7 +14,6 @@ name of its own, so that a loss and its gradient can share a scheduler.
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,12 @@ from dask.utils import parse_bytes
 
 from paradual import jobs
 from paradual.errors import ParadualTypeError, ParadualValueError
+from paradual.labels import bare, is_labelled
 from paradual.ledger import Ledger
-from paradual.steps import Collect, Forward, Merge, Reverse, chosen, tangent_of, value_of
-from paradual.taskgraph import Key, Writer, is_collection, keys_of, read, undisturbed
-from paradual.trees import flatten, unflatten
+from paradual.routes import Routes
+from paradual.steps import Collect, Forward, Reverse, chosen, tangent_of, value_of
+from paradual.taskgraph import Key, is_collection, keys_of, read
+from paradual.writing import Writer, undisturbed
 
 # --- reverse mode ----------------------------------------------------------------------------------------
 
@@ -40,9 +41,11 @@ def value_and_gradients(
     Parameters
     ----------
     outputs : collection or list of collections
-        Dask arrays or Delayed objects; real scalars, unless cotangents are given.
+        Dask arrays, Delayed objects, or xarray objects over Dask arrays; real scalars, unless cotangents
+        are given.
     inputs : collection or list of collections
-        What to differentiate with respect to; they may be intermediate results or persisted.
+        What to differentiate with respect to; they may be intermediate results or persisted.  Of an
+        xarray object that is the data; its coordinates are constants.
     cotangents : collection, array or list of them, optional
         For each output the cotangent to pull back, in its shape; by default 1.
     tapes : str or int
@@ -80,30 +83,33 @@ def value_and_gradients(
     >>> value.compute(), gradient.compute()
     (np.float64(14.0), array([2., 4., 6.]))
     """
-    everything, ins = _listed(outputs, "outputs"), _listed(inputs, "inputs")
-    masks = _masks(outputs, everything, mask)
-    counts = [m is not False for m in masks]
-    outs = [c for c, on in zip(everything, counts, strict=True) if on]
-    seeds = [g for g, on in zip(_seeds(outputs, everything, cotangents), counts, strict=True) if on]
-    lazy = [m for m in masks if m is not False]
+    terms, ins = listed(outputs, "outputs"), bare(listed(inputs, "inputs"), is_collection, inputs=True)
+    masks, given = _masks(outputs, terms, mask), _given(outputs, terms, cotangents, "cotangents")
+    counted = [k for k, m in enumerate(masks) if m is not False]
+    outs = bare([terms[k] for k in counted], is_collection)
+    seeds = [
+        _seed(c, g)
+        for c, g in zip(outs.arrays, outs.match([given[k] for k in counted], "cotangent"), strict=True)
+    ]
+    lazy = [masks[k] for k, arrays in zip(counted, outs.chosen, strict=True) for _ in arrays]
     budget = _budget(tapes)
-    for c in ins:
+    for c in ins.arrays:
         _check_dtype(c)
-    token = tokenize("gradients", [keys_of(c) for c in (*outs, *ins)], seeds, lazy, tapes)[:12]
+    token = tokenize("gradients", [keys_of(c) for c in (*outs.arrays, *ins.arrays)], seeds, lazy, tapes)[:12]
     with undisturbed():
-        program = read(outs, ins, [c for c in (*seeds, *lazy) if is_collection(c)])
+        program = read(outs.arrays, ins.arrays, [c for c in (*seeds, *lazy) if is_collection(c)])
         writer = Writer(program, token)
         ledger = Ledger(token, budget) if isinstance(budget, int) else None
         _write_forward(writer, record=budget != "recompute", ledger=ledger)
-        _write_reverse(writer, outs, seeds, lazy)
-        for c in outs:
+        _write_reverse(writer, outs.arrays, seeds, lazy)
+        for c in outs.arrays:
             for key in keys_of(c):
                 writer.result("result", key, value_of, token, _value(writer, key))
-        values = iter([writer.rebuild(c, "result") for c in outs])
-        gradients = [writer.rebuild(c, "gradient") for c in ins]
-    listed = [next(values) if on else None for on in counts]
+        found = iter(outs.label([writer.rebuild(c, "result") for c in outs.arrays]))
+        gradients = ins.label([writer.rebuild(c, "gradient") for c in ins.arrays])
+    values = [None if m is False else next(found) for m in masks]
     return (
-        listed if isinstance(outputs, list | tuple) else listed[0],
+        values if isinstance(outputs, list | tuple) else values[0],
         gradients if isinstance(inputs, list | tuple) else gradients[0],
     )
 
@@ -178,7 +184,7 @@ def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], masks: lis
     uses: dict[Key, list[Key]] = {key: [] for key in program.inputs if key not in program.uses}
     uses.update(program.uses)
     consumers = jobs.reverse_plan(uses)
-    routes = _Routes(writer, consumers)
+    routes = Routes(writer, consumers)
     sources = set(program.inputs)
     for key in consumers:
         arriving = routes.to(key)
@@ -195,82 +201,22 @@ def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], masks: lis
             writer.step("reverse", key, step, *([forward] if kept else []), *operands, *given, *arriving)
 
 
-class _Routes:
-    """The ways of contributions from the jobs that make them to the jobs that own the slots.
-
-    Jobs (and inputs) with the same consumers, such as the parameters of a model, are a *bundle*: what
-    arrives for them is summed together.  A job that contributes to several bundles hands all it has found
-    to one of them; the others get what is theirs from a task of their own.  Where there are just two, and
-    many jobs contribute to either, a sum had better fetch a few bytes more than wait for such tasks.
-    """
-
-    def __init__(self, writer: Writer, consumers: dict[Key, list[Key]]) -> None:
-        from dask.array.optimization import GETTERS  # dask.array takes long to import
-
-        self.writer, self.consumers, self.slices = writer, consumers, GETTERS
-        numbers: dict[tuple[Key, ...], int] = {}
-        self.bundle: dict[Key, int] = {}  # {key: its bundle's number}
-        self.bundles: list[list[Key]] = []
-        for key, users in consumers.items():
-            number = self.bundle[key] = numbers.setdefault(tuple(users), len(numbers))
-            if number == len(self.bundles):
-                self.bundles.append([])
-            self.bundles[number].append(key)
-        self.found: dict[int, list[TaskRef]] = {}  # what arrives for a bundle
-
-    def to(self, key: Key) -> list[TaskRef]:
-        """What arrives for a job, from few enough tasks."""
-        bundle = self.bundle[key]
-        if bundle not in self.found:
-            parts = [self._part(job, bundle) for job in self.consumers[key]]
-            self.found[bundle] = self._sums(key, bundle, parts)
-        return self.found[bundle]
-
-    def _part(self, job: Key, bundle: int) -> TaskRef:
-        """What a job contributes to a bundle, perhaps with more."""
-        whole = TaskRef(self.writer.name("reverse", job))
-        others = list(dict.fromkeys(self.bundle[used] for used in self.writer.program.uses[job]))
-        if len(others) == 1 or (len(others) == 2 and all(map(self._is_shared, others))):
-            return whole
-        if bundle == min(others, key=self._distance):
-            return whole
-        merge = Merge(frozenset(self.bundles[bundle]))
-        return self.writer.step(f"part{others.index(bundle)}", job, merge, whole)
-
-    def _is_shared(self, bundle: int) -> bool:
-        return len(self.consumers[self.bundles[bundle][0]]) > 1
-
-    def _distance(self, bundle: int) -> tuple[bool, bool, bool]:
-        """Whether a bundle is far from the job: a slice of a neighbour, an input, or used by many jobs.
-
-        What is near has its tape on the same worker, probably, and all can be handed to it.
-        """
-        program, key = self.writer.program, self.bundles[bundle][0]
-        is_slice = getattr(program.nodes.get(key), "func", None) in self.slices
-        return is_slice, key not in program.uses, self._is_shared(bundle)
-
-    def _sums(self, key: Key, bundle: int, parts: list[TaskRef]) -> list[TaskRef]:
-        """Many contributions to the slots of a bundle, summed by a tree of fixed shape."""
-        merge = Merge(frozenset(self.bundles[bundle]))
-        level = 0
-        while len(parts) > jobs.FAN_IN:
-            groups = [parts[k : k + jobs.FAN_IN] for k in range(0, len(parts), jobs.FAN_IN)]
-            parts = [
-                self.writer.step(f"sum{level}-{n}", key, merge, *group) for n, group in enumerate(groups)
-            ]
-            level += 1
-        return parts
-
-
-def _listed(x: Any, what: str) -> list[Any]:
-    listed = list(x) if isinstance(x, list | tuple) else [x]
-    for c in listed:
+def listed(x: Any, what: str) -> list[Any]:
+    """Collections, checked to be ones that can be differentiated."""
+    collections = list(x) if isinstance(x, list | tuple) else [x]
+    for c in collections:
+        if type(c).__module__.startswith("dask.dataframe"):
+            raise ParadualTypeError(
+                f"{what} include a {type(c).__name__} of dask.dataframe, but the code of pandas cannot be "
+                "differentiated: use df.to_dask_array(lengths=True)"
+            )
         if not is_collection(c):
             raise ParadualTypeError(
-                f"{what} must be Dask collections (arrays, Delayed), or a list of them, not "
-                f"{type(c).__name__}: for a function of plain arrays use paradual.grad"
+                f"{what} must be Dask collections (arrays, Delayed, xarray objects over Dask arrays), or a "
+                f"list of them, not {type(c).__name__}: for a function of plain arrays use paradual.grad"
+                + (", or call chunk() before the object is used" if is_labelled(c) else "")
             )
-    return listed
+    return collections
 
 
 def _budget(tapes: Any) -> Any:
@@ -315,17 +261,14 @@ def _check_dtype(c: Any) -> None:
         )
 
 
-def _seeds(outputs: Any, outs: list[Any], cotangents: Any) -> list[Any]:
-    """For each output the cotangent of its chunks: a collection, an array or None for 1."""
+def _given(outputs: Any, terms: list[Any], cotangents: Any, what: str) -> list[Any]:
+    """What was given for each collection; None for nothing."""
     if cotangents is None:
-        given = [None] * len(outs)
-    elif isinstance(outputs, list | tuple):
-        given = list(cotangents)
-        if len(given) != len(outs):
-            raise ParadualValueError(f"{len(given)} cotangents were given for {len(outs)} outputs")
-    else:
-        given = [cotangents]
-    return [_seed(c, g) for c, g in zip(outs, given, strict=True)]
+        return [None] * len(terms)
+    given = list(cotangents) if isinstance(outputs, list | tuple) else [cotangents]
+    if len(given) != len(terms):
+        raise ParadualValueError(f"{len(given)} {what} were given for {len(terms)} collections")
+    return given
 
 
 def _seed(c: Any, g: Any) -> Any:
@@ -396,80 +339,24 @@ def tangents(outputs: Any, inputs: Any, tangents: Any) -> Any:
     >>> tangents(y, x, np.array([1.0, 0.0, 1.0])).compute()
     array([2., 0., 6.])
     """
-    outs, ins = _listed(outputs, "outputs"), _listed(inputs, "inputs")
+    given = _given(inputs, listed(inputs, "inputs"), tangents, "tangents")
+    bare_outs = bare(listed(outputs, "outputs"), is_collection)
+    bare_ins = bare(listed(inputs, "inputs"), is_collection, inputs=True)
+    outs, ins = bare_outs.arrays, bare_ins.arrays
     for c in ins:
         _check_dtype(c)
-    directions = _seeds(inputs, ins, tangents)
+    directions = [_seed(c, t) for c, t in zip(ins, bare_ins.match(given, "tangent"), strict=True)]
     token = tokenize("tangents", [keys_of(c) for c in (*outs, *ins)], directions)[:12]
     program = read(outs, ins, [t for t in directions if is_collection(t)])
     writer = Writer(program, token)
-    given: dict[Key, Any] = {}
+    along: dict[Key, Any] = {}
     for c, t in zip(ins, directions, strict=True):
         refs = [writer.plain(k) for k in keys_of(t)] if is_collection(t) else [t]
-        given.update(zip(keys_of(c), refs, strict=True))
-    _write_forward(writer, record=False, tangents=given)
+        along.update(zip(keys_of(c), refs, strict=True))
+    _write_forward(writer, record=False, tangents=along)
     for c in outs:
         for key in keys_of(c):
-            lifted = [given[key]] if key in given and key not in program.uses else []
+            lifted = [along[key]] if key in along and key not in program.uses else []
             writer.result("tangent", key, tangent_of, token, _value(writer, key), *lifted)
-    results = [writer.rebuild(c, "tangent") for c in outs]
+    results = bare_outs.label([writer.rebuild(c, "tangent") for c in outs], np.zeros_like)
     return results if isinstance(outputs, list | tuple) else results[0]
-
-
-# --- what vjp, grad and jvp do with collections ---------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LazyPullback:
-    """The pullback of a function of Dask collections; its results are collections."""
-
-    out: Any
-    primals: tuple[Any, ...]
-
-    def __call__(self, cotangent: Any) -> tuple[Any, ...]:
-        """Pull a cotangent, of collections or arrays in the structure of the result, back."""
-        outs, structure = flatten(self.out)
-        given, there = flatten(cotangent)
-        if there != structure:
-            raise ParadualValueError(
-                f"the cotangent has the structure {there}, but the result has {structure}"
-            )
-        ins, in_structure = flatten(self.primals)
-        result: tuple[Any, ...] = unflatten(in_structure, gradients(outs, ins, given))
-        return result
-
-
-def is_lazy(primals: tuple[Any, ...], others: Any = ()) -> bool:
-    """Whether to differentiate with respect to Dask collections."""
-    found = [is_collection(leaf) for leaf in flatten(primals)[0]]
-    if any(found) and not all(found):
-        raise ParadualTypeError(
-            "some of the differentiated arguments are Dask collections and some are not: wrap the others, "
-            "with dask.array.from_array or dask.delayed"
-        )
-    if not any(found) and any(is_collection(leaf) for leaf in flatten(others)[0]):
-        raise ParadualTypeError(
-            "a function of Dask collections is differentiated with respect to plain arrays: wrap these, "
-            "with dask.array.from_array or dask.delayed"
-        )
-    return any(found)
-
-
-def lazy_value_and_grad(value: Any, primals: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    if not is_collection(value):
-        raise ParadualTypeError(
-            f"the function of Dask collections returned a {type(value).__name__}: its result must be a Dask "
-            "collection too, a single number (with several results use vjp, or has_aux=True)"
-        )
-    leaves, structure = flatten(primals)
-    value, found = value_and_gradients(value, leaves)
-    return value, unflatten(structure, found)
-
-
-def lazy_jvp(out: Any, primals: tuple[Any, ...], directions: tuple[Any, ...]) -> tuple[Any, Any]:
-    leaves, structure = flatten(primals)
-    given, there = flatten(directions)
-    if there != structure:
-        raise ParadualValueError(f"the tangents have the structure {there}, but the primals have {structure}")
-    outs, out_structure = flatten(out)
-    return out, unflatten(out_structure, tangents(outs, leaves, given))

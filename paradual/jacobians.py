@@ -12,7 +12,7 @@ import numpy as np
 from paradual.arrays import PYTHON_SCALARS, form_of, is_complex, shape_of, zeros
 from paradual.dual import primal
 from paradual.errors import ParadualTypeError, ParadualValueError
-from paradual.graphs import is_lazy
+from paradual.lazy import is_lazy
 from paradual.tasks import Task, call_all, current
 from paradual.transforms import Argnums, Function, grad, jvp, positions, vjp
 from paradual.trees import flatten, unflatten

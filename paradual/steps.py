@@ -15,7 +15,8 @@ from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 from paradual import standins
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
 from paradual.dual import DUALS, Dual
-from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+from paradual.errors import InternalError, ParadualError, ParadualTypeError, ParadualValueError
+from paradual.labels import cure
 from paradual.ledger import Ledger
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
@@ -85,6 +86,9 @@ class Forward:
             value, last = run(tape, call_node, standins.with_standins(self.node), values)
         except Exception as error:
             error.add_note(f"in the forward pass of the Dask task {self.key!r}")
+            advice = cure(error) if isinstance(error, ParadualError) else None
+            if advice:
+                error.add_note(advice)
             raise
         if any(hasattr(leaf, "__dask_graph__") for leaf in flatten(value)[0]):
             raise ParadualTypeError(

@@ -13,9 +13,9 @@ import numpy as np
 from paradual.arrays import form_of, is_buffer, is_complex, shape_of, zeros
 from paradual.dual import DUALS, Dual, position, primal
 from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
-from paradual.graphs import LazyPullback, is_lazy, lazy_jvp, lazy_value_and_grad
 from paradual.held import can_change
 from paradual.jobs import ROOT
+from paradual.lazy import LazyPullback, independent, is_lazy, lazy_jvp, lazy_value_and_grad
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.tape import ACTIVE, INPUT, Slot, Tape, add_leaf
@@ -184,6 +184,7 @@ def vjp(fn: Function, *primals: Any) -> tuple[Any, Any]:
     (array([ 3., 30.]), 21.0)
     """
     if is_lazy(primals):
+        primals = independent(primals)
         out = fn(*primals)
         return out, LazyPullback(out, primals)
     out, pullback = _evaluate(fn, primals)
@@ -244,6 +245,7 @@ def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) ->
             return out
 
         if is_lazy(primals, (args, kwargs)):
+            primals = independent(primals)
             value, gradients = lazy_value_and_grad(restricted(*primals), primals)
             if has_aux:
                 value = (value, aux[-1])
@@ -367,6 +369,7 @@ def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
         primals, tangents = (primals,), (tangents,)
     primals, tangents = tuple(primals), tuple(tangents)
     if is_lazy(primals):
+        primals = independent(primals)
         return lazy_jvp(fn(*primals), primals, tangents)
     leaves, structure = flatten(primals)
     directions, tangent_structure = flatten(tangents)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ import optree
 from paradual.arrays import PYTHON_SCALARS, fit, is_buffer, shape_of, zeros
 from paradual.dual import Dual
 from paradual.errors import ParadualTypeError, ParadualValueError
+from paradual.labels import is_labelled, is_labelled_type, put_together, take_apart
 
 NAMESPACE = "paradual"
 
@@ -26,15 +28,20 @@ _MET: set[type] = {float, np.ndarray, Dual}  # types that were looked at
 
 
 def _meet(node: Any) -> bool:
-    """Register a dataclass the first time one is seen; never a leaf because of that."""
+    """Register a dataclass or xarray class the first time one is seen; never a leaf because of that."""
     kind = type(node)
-    if kind in _MET:
-        return False
-    _MET.add(kind)
-    if dataclasses.is_dataclass(kind) and not optree.is_structseq_class(kind):
-        with suppress(ValueError):  # it is registered already
-            optree.register_pytree_node(cast(Any, kind), _entries, _build, namespace=NAMESPACE)
+    if kind not in _MET:
+        _register(kind)
     return False
+
+
+def _register(kind: type) -> None:
+    _MET.add(kind)
+    with suppress(ValueError):  # it is registered already
+        if is_labelled_type(kind):
+            optree.register_pytree_node(cast(Any, kind), take_apart, put_together, namespace=NAMESPACE)
+        elif dataclasses.is_dataclass(kind) and not optree.is_structseq_class(kind):
+            optree.register_pytree_node(cast(Any, kind), _entries, _build, namespace=NAMESPACE)
 
 
 def _build(kind: Any, values: Any) -> Any:
@@ -44,9 +51,39 @@ def _build(kind: Any, values: Any) -> Any:
     return node
 
 
+def _kinds(structure: optree.PyTreeSpec) -> Iterator[type]:
+    if structure.type is not None:
+        yield structure.type
+    for child in structure.children():
+        yield from _kinds(child)
+
+
+def _reduce(structure: optree.PyTreeSpec) -> Any:
+    if structure.namespace != NAMESPACE:
+        return structure.__reduce_ex__(2)
+    return _restore, (tuple(dict.fromkeys(_kinds(structure))), structure.__getstate__())
+
+
+def _restore(kinds: tuple[type, ...], state: Any) -> optree.PyTreeSpec:
+    """A structure in a process that may never have seen its classes."""
+    for kind in kinds:
+        _register(kind)
+    structure = optree.PyTreeSpec.__new__(optree.PyTreeSpec)
+    structure.__setstate__(state)  # type: ignore[attr-defined]
+    return structure
+
+
+copyreg.pickle(optree.PyTreeSpec, _reduce)
+
+
 def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], optree.PyTreeSpec]:
     """The leaves of a pytree and its structure."""
     return optree.tree_flatten(tree, is_leaf=is_leaf or _meet, namespace=NAMESPACE)
+
+
+def flatten_outer(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
+    """As `flatten`, with xarray objects as leaves: with their labels they say what belongs to them."""
+    return flatten(tree, lambda node: _meet(node) or is_labelled(node))
 
 
 def unflatten(structure: optree.PyTreeSpec, leaves: Any) -> Any:

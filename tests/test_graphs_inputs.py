@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dask
 import dask.array as da
 import numpy as np
@@ -42,6 +44,36 @@ def test_inputs_that_depend_on_one_another_give_total_derivatives() -> None:
         gw, gu = dask.compute(*pdl.gradients(delayed(np.sum)(u * w), [w, u]))
     np.testing.assert_allclose(gw, 6 * V)
     np.testing.assert_allclose(gu, V)
+
+
+def test_the_arguments_of_a_function_are_independent() -> None:
+    x, w = da.from_array(V, chunks=3), delayed(V)
+
+    def f(x: Any, y: Any) -> Any:
+        return (x**2 * y).sum()
+
+    for first in (x, w):
+        for second, plain in ((first, V), (2 * first, 2 * V)):  # the gradient is partial, as it is in NumPy
+            expected = pdl.grad(f, argnums=(0, 1))(V, plain)
+            for k in (0, 1):
+                np.testing.assert_allclose(pdl.grad(f, argnums=k)(first, second).compute(), expected[k])
+            both = each(*pdl.grad(f, argnums=(0, 1))(first, second))
+            np.testing.assert_allclose(both, expected)
+            tangent = pdl.jvp(f, (first, second), (V, N))[1]
+            np.testing.assert_allclose(tangent.compute(), pdl.jvp(f, (V, plain), (V, N))[1])
+            product = each(*pdl.hvp(f, (first, second), (V, N)))
+            np.testing.assert_allclose(product, pdl.hvp(f, (V, plain), (V, N)))
+            pulled = each(*pdl.vjp(lambda x, y: x**2 * y, first, second)[1](N))
+            np.testing.assert_allclose(pulled, (2 * V * plain * N, V**2 * N))
+            outside = pdl.grad(lambda x, y=second: f(x, y))(first)  # so is what is used from outside
+            np.testing.assert_allclose(outside.compute(), expected[0])
+    inner = pdl.grad(lambda u: (pdl.grad(lambda v: (v**3).sum())(x) * u).sum())(x)
+    np.testing.assert_allclose(inner.compute(), 3 * V**2)
+    again = pdl.grad(lambda u: (pdl.grad(lambda v: (v**3).sum())(u) * u).sum())(x)
+    np.testing.assert_allclose(again.compute(), 9 * V**2)
+    y = x + 1
+    fused = pdl.grad(lambda y: delayed(np.sum)(y**2))(y)  # which takes the array's graph as it finds it
+    np.testing.assert_allclose(fused.compute(), 2 * (V + 1))
 
 
 def test_the_same_input_and_the_same_output_twice() -> None:
