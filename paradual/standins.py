@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 from dask._task_spec import Task
+from dask.utils import Dispatch
 
-from paradual.dual import Dual, duals_in
+from paradual.dual import duals_in, primal
 
 Function = Callable[..., Any]
 
@@ -50,6 +51,8 @@ def _standin(function: Any) -> Any:
         return functools.partial(inner, *function.args, **function.keywords)
     if isinstance(function, MethodType):
         return _of_distribution(function)
+    if isinstance(function, Dispatch):
+        return functools.partial(dispatched, function)
     if not isinstance(function, FunctionType | BuiltinFunctionType):
         return function
     module, name = function.__module__ or "", function.__name__
@@ -65,7 +68,9 @@ def _of_scipy(module: str, name: str, function: Any) -> Any:
     It is imported by name: those modules are built upon this one, and SciPy may be missing.
     """
     public = ".".join(module.split(".")[:2])  # scipy.linalg._decomp_lu
-    if getattr(importlib.import_module(public), name, None) is not function:
+    theirs = getattr(importlib.import_module(public), name, None)
+    # a function is pickled by its name, but a distribution as a copy
+    if theirs is not function and (isinstance(function, FunctionType) or type(theirs) is not type(function)):
         return function
     try:
         ours = importlib.import_module(f"paradual.{public}")
@@ -82,6 +87,14 @@ def _of_distribution(method: Any) -> Any:
         return method
     ours = _of_scipy(module, getattr(owner, "name", None) or "", owner)
     return method if ours is owner else getattr(ours, method.__name__, method)
+
+
+def dispatched(lookup: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+    """What Dask chooses by the type of an argument, chosen by the type of the value in a dual.
+
+    The table travels with the task, as a copy: a dual's type registered here would not be known there.
+    """
+    return lookup.dispatch(type(primal(x)))(x, *args, **kwargs)
 
 
 # --- Dask's own helpers -------------------------------------------------------------------------------
@@ -154,12 +167,3 @@ _OURS: dict[tuple[str, str], Function] = {
     ("dask.array.routines", "_block_histogramdd_multiarg"): histogramdd_multiarg,
     ("dask.array.routines", "_asarray_isnull"): isnull,
 }
-
-
-@functools.cache
-def register() -> None:
-    """Tell Dask, once a process, what to call for a dual where it asks for the type and has no default."""
-    from dask.array import backends
-    from dask.array.dispatch import percentile_lookup
-
-    percentile_lookup.register(Dual, backends.percentile)

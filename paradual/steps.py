@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 
-from paradual import standins
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
 from paradual.dual import DUALS, Dual
 from paradual.errors import InternalError, ParadualError, ParadualTypeError, ParadualValueError
@@ -21,6 +20,7 @@ from paradual.ledger import Ledger
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.sizes import register
+from paradual.standins import with_standins
 from paradual.tape import ACTIVE, Job, Slot, Tape, add_leaf
 from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, unflatten
 from paradual.work import rehome, run
@@ -75,7 +75,6 @@ class Forward:
 
     def record(self, *operands: Any) -> tuple[Any, Tape]:
         """The task's value, with duals of this job in it, and its tape."""
-        standins.register()
         values = {name: laid_out(x) for name, x in zip(self.names, operands, strict=False)}
         tangents = iter(operands[self.arity :])
         for name in self.names:
@@ -83,7 +82,7 @@ class Forward:
                 values[name] = lift(values[name], self.token, name, next(tangents) if self.forward else None)
         tape = Tape((self.token, job_of(self.key)), None if self.forward else [])
         try:
-            value, last = run(tape, call_node, standins.with_standins(self.node), values)
+            value, last = run(tape, call_node, with_standins(self.node), values)
         except Exception as error:
             error.add_note(f"in the forward pass of the Dask task {self.key!r}")
             advice = cure(error) if isinstance(error, ParadualError) else None
