@@ -90,9 +90,9 @@ def test_benchmarks_run_on_small_sizes(tmp_path: Path) -> None:
     assert {line["row"] for line in lines} == {
         "overhead", "scalars", "chain", "index loop", "fill loop", "network", "wave", "dask, threads",
         "dask, 2 processes", "fmult", "fdotprod", "fsummatvec", "frotvecquat", "fneural", "fparticles",
-        "fork", "fork-cluster", "speed-up",
+        "fork", "fork-cluster", "speed-up", "graph shape", "graph building", "graph speed",
     }  # fmt: skip
     for line in lines:
         assert line["row"] in out
         assert all(value > 0 for value in line["values"].values())
-        assert "by hand" in line["values"] or line["row"] in ("fork", "speed-up")
+        assert "by hand" in line["values"] or line["row"] in ("fork", "speed-up", "graph shape")

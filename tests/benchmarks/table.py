@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import arrays, chunked, forks, paper, scalars
+from . import arrays, chunked, forks, graphs, paper, scalars
 from .measure import HAND, OURS, Line
 from .systems import PEERS
 
@@ -28,6 +28,9 @@ ROWS: dict[str, Callable[[list[Any], bool], list[Line]]] = {
     "fork": forks.fork_overhead,
     "fork-cluster": forks.fork_cluster,
     "speed-up": forks.speed_up,
+    "graph-shape": graphs.graph_shape,
+    "graph-building": graphs.graph_building,
+    "graph-speed": graphs.graph_speed,
 }
 SYSTEMS = (OURS, *PEERS, HAND)
 LEGEND = """\
@@ -35,9 +38,10 @@ Each cell is the system's own value and, in parentheses, paradual's value divide
 paradual is better. All systems of a row run in turns on one thread each (Dask and "forks on
 threads": two), after a warm-up; a time is the minimum over the rounds, for Dask the median. Every
 gradient was compared with the one by hand first; on Dask each form of the program is held against
-the same form by hand, and "fork-cluster" against Dask's own tasks without derivatives. "compile" is
-what jit takes once, in seconds, and is in no other number; loops of JAX are its own (scan), and only
-the lists of fdotprod and fsummatvec are unrolled."""
+the same form by hand, "fork-cluster" against Dask's own tasks without derivatives, and "graph
+building" against what Dask takes to optimise the graph of the value. "compile" is what jit takes
+once, in seconds, and is in no other number; loops of JAX are its own (scan), and only the lists of
+fdotprod and fsummatvec are unrolled."""
 
 
 def _cell(line: Line, system: str) -> str:
