@@ -99,8 +99,8 @@ def value_and_gradients(
     with undisturbed():
         program = read(outs.arrays, ins.arrays, [c for c in (*seeds, *lazy) if is_collection(c)])
         writer = Writer(program, token)
-        ledger = Ledger(token, budget) if isinstance(budget, int) else None
-        _write_forward(writer, record=budget != "recompute", ledger=ledger)
+        ledger = None if budget is None else Ledger(token, budget)
+        _write_forward(writer, ledger)
         _write_reverse(writer, outs.arrays, seeds, lazy)
         for c in outs.arrays:
             for key in keys_of(c):
@@ -135,7 +135,7 @@ def gradients(
 
 
 def _write_forward(
-    writer: Writer, record: bool, ledger: Ledger | None = None, tangents: dict[Key, TaskRef] | None = None
+    writer: Writer, ledger: Ledger | None = None, tangents: dict[Key, TaskRef] | None = None
 ) -> None:
     """Add the forward task of each job, and what passes its value on."""
     program = writer.program
@@ -149,7 +149,6 @@ def _write_forward(
             token=writer.token,
             key=key,
             fresh=key in sources,
-            keeps=record,
             ledger=ledger,
             forward=tangents is not None,
         )
@@ -161,7 +160,7 @@ def _write_forward(
             if key in sources:
                 refs.append(tangents[key])
         writer.values[key] = forward = writer.step("forward", key, run, *refs)
-        if record:
+        if tangents is None:
             writer.values[key] = writer.step("value", key, operator.itemgetter(0), forward)
 
 
@@ -195,10 +194,9 @@ def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], masks: lis
         if key in program.uses:
             forward = TaskRef(writer.name("forward", key))
             run = writer.graph[forward.key]
-            kept, ledger = run.func.keeps, run.func.ledger
-            step = Reverse(run.func, len(given), kept, not kept or ledger is not None)
+            step = Reverse(run.func, len(given), run.func.ledger is not None)
             operands = [TaskRef(a.key) for a in run.args] if step.operands else []
-            writer.step("reverse", key, step, *([forward] if kept else []), *operands, *given, *arriving)
+            writer.step("reverse", key, step, forward, *operands, *given, *arriving)
 
 
 def listed(x: Any, what: str) -> list[Any]:
@@ -220,9 +218,9 @@ def listed(x: Any, what: str) -> list[Any]:
 
 
 def _budget(tapes: Any) -> Any:
-    """``"keep"``, ``"recompute"`` or a number of bytes."""
-    if tapes in ("keep", "recompute"):
-        return tapes
+    """A number of bytes, or None for any."""
+    if isinstance(tapes, str) and tapes in ("keep", "recompute"):
+        return 0 if tapes == "recompute" else None
     try:
         size = parse_bytes(tapes or "none") if isinstance(tapes, str) else operator.index(tapes)
     except (ValueError, TypeError):
@@ -353,7 +351,7 @@ def tangents(outputs: Any, inputs: Any, tangents: Any) -> Any:
     for c, t in zip(ins, directions, strict=True):
         refs = [writer.plain(k) for k in keys_of(t)] if is_collection(t) else [t]
         along.update(zip(keys_of(c), refs, strict=True))
-    _write_forward(writer, record=False, tangents=along)
+    _write_forward(writer, tangents=along)
     for c in outs:
         for key in keys_of(c):
             lifted = [along[key]] if key in along and key not in program.uses else []

@@ -5,8 +5,10 @@ A contribution is ``(slot, cotangent)``.  Who gets contributions takes those to 
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,9 @@ from paradual.labels import cure
 from paradual.ledger import Ledger
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
-from paradual.sizes import register
+from paradual.sizes import arrays_on, bytes_of, register
 from paradual.standins import with_standins
-from paradual.tape import ACTIVE, Job, Slot, Tape, add_leaf
+from paradual.tape import ACTIVE, Job, Slot, Tape, add_leaf, history, imports
 from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, unflatten
 from paradual.work import rehome, run
 
@@ -38,8 +40,8 @@ def job_of(key: Key) -> Job:
 class Forward:
     """Run a task on duals.
 
-    Returns ``(value, tape)`` in reverse mode, with None for a tape that a budget does not allow; the value
-    alone, where no tape is to be kept.
+    In reverse mode returns ``(value, tape)``, or in place of the tape what a sweep of it found (see `Swept`),
+    or None where a budget does not allow it; in forward mode the value alone.
     """
 
     node: Any  # the user's task
@@ -49,7 +51,6 @@ class Forward:
     token: str  # the differentiation
     key: Key
     fresh: bool  # whether the task is an input itself: its value follows, and gets slots of its own
-    keeps: bool
     ledger: Ledger | None  # a budget for what is kept
     forward: bool  # forward mode: the tangents of the sources follow the operands
 
@@ -60,13 +61,15 @@ class Forward:
 
             follow_tapes()
         value, tape = self.record(*operands)
-        if not self.keeps:
+        if self.forward:
             return value
-        if self.ledger is not None:
+        if len(ACTIVE.get()) > 1:
             # a derivative of this derivative must find the same each time that this is called
-            kept = len(ACTIVE.get()) == 1 and self.ledger.keeps(tape)
-            return value, tape if kept else None
-        return value, tape
+            return value, tape if self.ledger is None else None
+        swept = swept_at_once(value, tape)
+        if swept is not None:
+            return value, swept
+        return value, tape if self.ledger is None or self.ledger.keeps(tape) else None
 
     @property
     def arity(self) -> int:
@@ -207,20 +210,20 @@ class Reverse:
 
     forward: Forward
     given: int  # how many cotangents of the value come from outside
-    kept: bool  # the result of the forward task comes first, with its tape
-    operands: bool  # its operands follow, for there may be no tape
+    operands: bool  # those of the forward task follow its result, for there may be no tape
 
-    def __call__(self, *arguments: Any) -> Contributions:
-        run = self.forward
-        n = self.kept + (run.arity if self.operands else 0)
-        value, tape = arguments[0] if self.kept else (None, None)
+    def __call__(self, kept: Any, *arguments: Any) -> Contributions:
+        run, (value, tape) = self.forward, kept
+        n = run.arity if self.operands else 0
         if tape is None:
-            value, tape = run.record(*arguments[self.kept : n])
+            value, tape = run.record(*arguments[:n])
         seeds = _seeds(value, run.token, arguments[n : n + self.given])
         for slot, g in _addressed(arguments[n + self.given :], frozenset((run.key,))):
             seeds.append((slot, laid_out(g)))
         try:
-            found = reverse(tape, seeds) if seeds else {}
+            found = (
+                (tape.times if isinstance(tape, Swept) else partial(reverse, tape))(seeds) if seeds else {}
+            )
         except Exception as error:
             error.add_note(f"in the reverse pass of the Dask task {run.key!r}")
             raise
@@ -234,6 +237,52 @@ class Reverse:
                     "its class with optree (namespace 'paradual')"
                 )
         return contributions
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What the sweep of a tape found for the cotangent 1 of its job's only result, a number.
+
+    A reverse pass is linear in its cotangent, and this one has a single number: so it can run before the
+    number is known, and no tape has to wait for the end of the forward pass.
+    """
+
+    slot: Slot
+    found: dict[Slot, Any]
+
+    def times(self, seeds: Contributions) -> dict[Slot, Any]:
+        """The same for the cotangent that has arrived."""
+        ((_, g),) = _sum(seeds)
+        factor = g.reshape(()) if hasattr(g, "reshape") else g
+        if type(factor) in (np.ndarray, np.float64, float) and factor == 1.0:  # not asked of a device
+            return self.found
+        return {slot: fit_tangent(c * factor, c) for slot, c in self.found.items()}
+
+
+def swept_at_once(value: Any, tape: Tape) -> Swept | None:
+    """Sweep a tape before its cotangent is known, if that takes less to keep than the tape.
+
+    Sizes are those of the program's arrays, and not what memory they happen to share: the last bits of a
+    gradient depend on this choice, and must not depend on where a task ran.
+    """
+    results = [leaf for leaf in flatten(value)[0] if leaf.__class__ in DUALS and leaf.home == tape.home]
+    if len(results) != 1 or not is_array(results[0]):
+        return None
+    form = form_of(results[0].value)
+    if is_complex(results[0]) or math.prod(shape_of(results[0].value)) != 1:
+        return None
+    own = {part.home[1] for part in history(tape)}
+    used = {
+        slot: form for part in history(tape) for slot, form in imports(part).items() if slot[0] not in own
+    }
+    if sum(map(bytes_of, used.values())) > sum(array.nbytes for array in arrays_on(tape)):
+        return None
+    slot = (tape.home[1], results[0].place)
+    one = np.ones_like(results[0].value) if type(form) is tuple else 1.0
+    try:
+        return Swept(slot, reverse(tape, [(slot, one)]))
+    except Exception:  # the reverse task finds it too, if it is needed, and says where
+        return None
 
 
 def _addressed(parts: Any, owners: frozenset[Key]) -> Contributions:

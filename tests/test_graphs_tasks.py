@@ -90,10 +90,10 @@ def test_nothing_is_computed_when_the_graph_is_built() -> None:
     assert calls == ["source", "step"]  # one forward pass serves both
     calls.clear()
     r.compute()
-    assert calls == ["source", "step"]  # only in the reverse pass: nobody asked for the value
+    assert calls == ["source", "step"]
     calls.clear()
     dask.compute(*pdl.value_and_gradients(loss, w, tapes="recompute"))
-    assert calls == ["source", "step", "step"]
+    assert calls == ["source", "step"]  # a number: what its reverse finds is kept, which is less than a tape
     np.testing.assert_allclose(t.compute(), 2 * V @ V)
     np.testing.assert_allclose(h.compute(), 2 * V)
 
