@@ -95,7 +95,7 @@ def value_and_gradients(
     budget = _budget(tapes)
     for c in ins.arrays:
         _check_dtype(c)
-    token = tokenize("gradients", [keys_of(c) for c in (*outs.arrays, *ins.arrays)], seeds, lazy, tapes)[:12]
+    token = _token("gradients", [*outs.arrays, *ins.arrays], seeds, lazy, tapes)
     with undisturbed():
         program = read(outs.arrays, ins.arrays, [c for c in (*seeds, *lazy) if is_collection(c)])
         writer = Writer(program, token)
@@ -197,6 +197,12 @@ def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], masks: lis
             step = Reverse(run.func, len(given), run.func.ledger is not None)
             operands = [TaskRef(a.key) for a in run.args] if step.operands else []
             writer.step("reverse", key, step, forward, *operands, *given, *arriving)
+
+
+def _token(what: str, collections: list[Any], *rest: Any) -> str:
+    """A name for a differentiation: the same for the same question."""
+    keys = [keys_of(c) for c in collections]
+    return tokenize(what, [(k[:1], len(k)) for k in keys], *rest)[:12]  # all the chunks have one name
 
 
 def listed(x: Any, what: str) -> list[Any]:
@@ -344,7 +350,7 @@ def tangents(outputs: Any, inputs: Any, tangents: Any) -> Any:
     for c in ins:
         _check_dtype(c)
     directions = [_seed(c, t) for c, t in zip(ins, bare_ins.match(given, "tangent"), strict=True)]
-    token = tokenize("tangents", [keys_of(c) for c in (*outs, *ins)], directions)[:12]
+    token = _token("tangents", [*outs, *ins], directions)
     program = read(outs, ins, [t for t in directions if is_collection(t)])
     writer = Writer(program, token)
     along: dict[Key, Any] = {}

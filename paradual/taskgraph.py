@@ -269,31 +269,28 @@ def _collections_in(nodes: Graph) -> Iterator[tuple[Key, Any]]:
 
     def visit(part: Any) -> Iterator[Any]:
         kind = type(part)
-        if kind in plain:
-            return
         if isinstance(part, Task):
-            yield from visit(part.func)
-            for argument in part.args:
-                yield from visit(argument)
-            for argument in part.kwargs.values():
-                yield from visit(argument)
+            inner: Any = (part.func, *part.args, *part.kwargs.values())
         elif kind is DataNode:
-            yield from visit(part.value)
+            inner = (part.value,)
         elif kind is partial:
-            for argument in (part.func, *part.args, *part.keywords.values()):
-                yield from visit(argument)
+            inner = (part.func, *part.args, *part.keywords.values())
         elif kind is tuple:
-            for argument in part:
-                yield from visit(argument)
+            inner = part
         elif kind is dict or kind is list or kind is FunctionType:  # these may hold themselves
-            if id(part) not in known:
-                known.add(id(part))
-                for argument in _parts(part):
-                    yield from visit(argument)
-        elif is_collection(part):
-            yield part
-        elif not hasattr(kind, "__dask_graph__"):
-            plain.add(kind)
+            if id(part) in known:
+                return
+            known.add(id(part))
+            inner = _parts(part)
+        else:
+            if is_collection(part):
+                yield part
+            elif not hasattr(kind, "__dask_graph__"):
+                plain.add(kind)
+            return
+        for argument in inner:
+            if type(argument) not in plain and id(argument) not in known:
+                yield from visit(argument)
 
     for key, node in nodes.items():
         for found in visit(node):

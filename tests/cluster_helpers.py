@@ -36,6 +36,18 @@ def kill(cluster: LocalCluster, address: str | None = None, number: int = 0) -> 
         os.kill(chosen[number % len(chosen)].pid, signal.SIGKILL)
 
 
+def mend(cluster: LocalCluster, client: Client, number: int) -> None:
+    """Wait until there are so many workers again; replace those that did not come back.
+
+    A nanny whose new worker was lost while it started gives up.
+    """
+    try:
+        client.wait_for_workers(number, timeout=15)
+    except TimeoutError:
+        cluster.scale(len(cluster.worker_spec) + number - len(cluster.scheduler.workers))
+        client.wait_for_workers(number, timeout=60)
+
+
 def known_tasks(client: Client) -> dict[str, str]:
     """The keys that the scheduler knows, with their state."""
     found: dict[str, str] = client.run_on_scheduler(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cluster_helpers import kill
+from cluster_helpers import kill, mend
 from distributed import Client, Event, LocalCluster, get_worker
 
 import paradual as pdl
@@ -35,8 +35,8 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left(client: Client) -> Iterator[None]:
-    client.wait_for_workers(3, timeout=60)
+def _nothing_is_left(client: Client, cluster: LocalCluster) -> Iterator[None]:
+    mend(cluster, client, 3)
     yield
     assert pdl.map(abs, [-1, 2]) == [1, 2]
     gc.collect()
@@ -178,7 +178,7 @@ def test_tapes_that_are_lost_between_the_passes(client: Client, cluster: LocalCl
     value, pullback = pdl.vjp(loss, X)
     for number in range(2):
         kill(cluster, None, number)
-        client.wait_for_workers(3, timeout=60)
+        mend(cluster, client, 3)
         assert same((value, *pullback(np.float64(1.0))), expected)
 
 

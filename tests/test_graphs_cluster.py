@@ -14,7 +14,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from cluster_helpers import check_empty, kill, workers
+from cluster_helpers import check_empty, kill, mend, workers
 from dask import delayed
 from distributed import Client, Event, LocalCluster, wait
 from graph_helpers import same
@@ -45,10 +45,10 @@ def _waits(request: pytest.FixtureRequest) -> Iterator[None]:
     if "client" not in request.fixturenames:
         yield
         return
-    client = request.getfixturevalue("client")
-    client.wait_for_workers(3, timeout=60)
+    client, cluster = request.getfixturevalue("client"), request.getfixturevalue("cluster")
+    mend(cluster, client, 3)
     yield
-    client.wait_for_workers(3, timeout=60)
+    mend(cluster, client, 3)
     check_empty(client)
 
 
@@ -137,7 +137,8 @@ def test_tapes_do_not_move() -> None:
         x = client.persist(da.random.default_rng(0).normal(size=(64, 10_000), chunks=(1, -1)))
         wait(x)
         weights = da.from_array(np.linspace(0.5, 1.0, 10_000), chunks=-1)
-        loss = da.map_blocks(lambda b, n: long_tape(b, n), x * weights, 20, dtype=float).sum()
+        y = da.map_blocks(long_tape, x * weights, 20, dtype=float)
+        loss = y.sum() * y[:, ::2].sum()  # used twice: its jobs keep their tapes
         before = transfers(client)
         value, gradient = client.compute([*pdl.value_and_gradients(loss, weights)])
         assert np.isfinite(value.result())
@@ -178,9 +179,10 @@ def test_tapes_that_need_more_memory_than_there_is(chunks: int, tapes: Any) -> N
     """
     with LocalCluster(n_workers=1, memory_limit="400 MB", **OPTIONS) as cluster, Client(cluster):
         x = da.linspace(0.0, 1.0, chunks * 250_000, chunks=250_000)
-        loss = da.map_blocks(long_tape, x, 20, dtype=float).sum()
+        y = da.map_blocks(long_tape, x, 20, dtype=float)
+        loss = y.sum() + y[::2].sum()  # used twice: its jobs keep their tapes
         found = pdl.gradients(loss, x, tapes=tapes)[::250_000].compute()
-    y, slope = np.linspace(0.0, 1.0, chunks * 250_000)[::250_000], 1.0
+    y, slope = np.linspace(0.0, 1.0, chunks * 250_000)[::250_000], 2.0
     for _ in range(20):
         slope, y = slope * np.cos(y), np.sin(y)
     np.testing.assert_allclose(found, slope, rtol=1e-12)
