@@ -34,33 +34,26 @@ def register() -> None:
 
 def tape_bytes(tape: Tape) -> int:
     """The bytes of the arrays that a tape keeps, each once; a view counts for what it shows, as in Dask."""
-
-    def rest(part: Any) -> int:
-        return 16 + sum(map(rest, part)) if isinstance(part, tuple | list) else 8
-
     shown: dict[int, int] = {}  # {id of what owns memory: bytes that are seen of it}
     for array in arrays_on(tape):
         owner = memory(array)
         shown[id(owner)] = min(int(owner.nbytes), shown.get(id(owner), 96) + int(array.nbytes))
-    return sum(rest(t.records or ()) for t in history(tape) if isinstance(t, Tape)) + sum(shown.values())
+    records = sum(len(part.records or ()) for part in history(tape) if isinstance(part, Tape))
+    return 128 * records + sum(shown.values())
 
 
 def arrays_on(tape: Tape) -> list[Any]:
     """The arrays that a tape keeps, each once."""
     arrays: dict[int, Any] = {}
-
-    def visit(part: Any) -> None:
+    stack: list[Any] = [part.records or () for part in history(tape) if isinstance(part, Tape)]
+    while stack:
+        part = stack.pop()
         if isinstance(part, tuple | list):
-            for inner in part:
-                visit(inner)
+            stack.extend(part)
         elif isinstance(part, Dual):
-            visit(part.value)
+            stack.append(part.value)
         elif hasattr(part, "nbytes") and memory(part) is not None:
             arrays[id(part)] = part
-
-    for part in history(tape):
-        if isinstance(part, Tape):
-            visit(part.records or ())
     return list(arrays.values())
 
 

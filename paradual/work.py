@@ -119,27 +119,31 @@ def rehome(value: Any, tape: Tape) -> Any:
         The same with each foreign dual imported, so that cotangents go to direct predecessors only.
     """
 
-    def one(leaf: Any) -> Any:
-        if leaf.__class__ in DUALS:
-            if leaf.home[0] == tape.home[0]:
-                if leaf.home == tape.home or tape.records is None:
-                    return leaf
-                return Dual(leaf.value, tape.home, import_dual(leaf, tape))
-            value, place = one(leaf.value), leaf.place
-            return Dual(value, leaf.home, place if isinstance(place, int) else one(place))
-        if leaf.__class__ is Tape:
-            return _rehome_tape(leaf, one)
-        return leaf
-
-    return _mapped(one, value)
+    return _mapped(value, tape)
 
 
-def _mapped(one: Callable[[Any], Any], value: Any) -> Any:
+# not closures: one that calls itself would keep the tape alive until the garbage collector comes by
+
+
+def _mapped(value: Any, tape: Tape) -> Any:
     leaves, structure = flatten(value)
-    return unflatten(structure, [one(leaf) for leaf in leaves])
+    return unflatten(structure, [_rehomed(leaf, tape) for leaf in leaves])
 
 
-def _rehome_tape(last: Tape, one: Callable[[Any], Any]) -> Tape:
+def _rehomed(leaf: Any, tape: Tape) -> Any:
+    if leaf.__class__ in DUALS:
+        if leaf.home[0] == tape.home[0]:
+            if leaf.home == tape.home or tape.records is None:
+                return leaf
+            return Dual(leaf.value, tape.home, import_dual(leaf, tape))
+        value, place = _rehomed(leaf.value, tape), leaf.place
+        return Dual(value, leaf.home, place if isinstance(place, int) else _rehomed(place, tape))
+    if leaf.__class__ is Tape:
+        return _rehome_tape(leaf, tape)
+    return leaf
+
+
+def _rehome_tape(last: Tape, home: Tape) -> Tape:
     copies: dict[int, Tape] = {}
     for tape in history(last):
         if isinstance(tape, Stub):
@@ -149,7 +153,7 @@ def _rehome_tape(last: Tape, one: Callable[[Any], Any]) -> Tape:
             )
         records = tape.records
         if records is not None:
-            records = [_mapped(one, record) for record in records]
+            records = [_mapped(record, home) for record in records]
         copy = copies[id(tape)] = Tape(tape.home, records, tuple(copies[id(t)] for t in tape.past))
         copy.leaves, copy.masks, copy.held = tape.leaves, tape.masks, tape.held
     return copy
