@@ -14,7 +14,6 @@ name of its own, so that a loss and its gradient can share a scheduler.
 from __future__ import annotations
 
 import operator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -195,10 +194,9 @@ def _write_reverse(writer: Writer, outs: list[Any], seeds: list[Any], masks: lis
         if key in program.uses:
             forward = TaskRef(writer.name("forward", key))
             run = writer.graph[forward.key]
-            again = run.func.ledger is not None
-            # without the user's task, which may be large and is not called again
-            step = Reverse(run.func if again else replace(run.func, node=None), len(given), again)
-            operands = [TaskRef(a.key) for a in run.args] if step.operands else []
+            again = run.func if run.func.ledger is not None else None
+            step = Reverse(writer.token, key, run.func.uses, len(given), again)
+            operands = [TaskRef(a.key) for a in run.args] if again is not None else []
             writer.step("reverse", key, step, forward, *operands, *given, *arriving)
 
 

@@ -208,31 +208,32 @@ def _of(leaf: Any, tape: Tape) -> bool:
 class Reverse:
     """Sweep the tape of a job: contributions to the slots of the jobs and inputs that it used."""
 
-    forward: Forward
+    token: str
+    key: Key
+    uses: tuple[Key, ...]
     given: int  # how many cotangents of the value come from outside
-    operands: bool  # those of the forward task follow its result, for there may be no tape
+    again: Forward | None  # what to run if there is no tape; its operands follow its result
 
     def __call__(self, kept: Any, *arguments: Any) -> Contributions:
-        run, (value, tape) = self.forward, kept
-        n = run.arity if self.operands else 0
-        if tape is None:
-            value, tape = run.record(*arguments[:n])
-        seeds = _seeds(value, run.token, arguments[n : n + self.given])
-        for slot, g in _addressed(arguments[n + self.given :], frozenset((run.key,))):
+        value, tape = kept
+        n = 0 if self.again is None else self.again.arity
+        if tape is None and self.again is not None:
+            value, tape = self.again.record(*arguments[:n])
+        seeds = _seeds(value, self.token, arguments[n : n + self.given])
+        for slot, g in _addressed(arguments[n + self.given :], frozenset((self.key,))):
             seeds.append((slot, laid_out(g)))
         try:
-            found = (
-                (tape.times if isinstance(tape, Swept) else partial(reverse, tape))(seeds) if seeds else {}
-            )
+            sweep = tape.times if isinstance(tape, Swept) else partial(reverse, tape)
+            found = sweep(seeds) if seeds else {}
         except Exception as error:
-            error.add_note(f"in the reverse pass of the Dask task {run.key!r}")
+            error.add_note(f"in the reverse pass of the Dask task {self.key!r}")
             raise
         # an intermediate input's own leaf: its cotangent is the gradient already
-        contributions = [(slot, g) for slot, g in found.items() if slot[0] != (run.key, "input")]
+        contributions = [(slot, g) for slot, g in found.items() if slot[0] != (self.key, "input")]
         for (owner, _), _ in contributions:
-            if owner[0] not in run.uses:
+            if owner[0] not in self.uses:
                 raise InternalError(
-                    f"the task {run.key!r} used a value of {owner[0]!r} on which it does not depend: it "
+                    f"the task {self.key!r} used a value of {owner[0]!r} on which it does not depend: it "
                     "travelled inside an object that is not a tuple, list, dict or dataclass. Register "
                     "its class with optree (namespace 'paradual')"
                 )
