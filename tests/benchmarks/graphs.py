@@ -82,6 +82,7 @@ def graph_shape(systems: list[Any], quick: bool) -> list[Line]:
 def graph_building(systems: list[Any], quick: bool) -> list[Line]:
     """Seconds to build the gradient of 100,000 tasks, beside those that Dask takes to optimise the value."""
     lines = []
+    gc.unfreeze()  # both sides make many objects, and meet the garbage collector as it is for a user
     for program, chunks in ((elementwise, 16_000), (regression, 8_000), (stencil, 4_000)):
         times: dict[str, list[float]] = {OURS: [], HAND: []}
         for _ in range(3):
