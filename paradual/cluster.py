@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from distributed import Client, Future, default_client, get_client, get_worker, secede, wait
+from distributed import Client, Future, default_client, get_client, secede, wait
 from distributed.worker import thread_state
 
 from paradual.errors import InternalError, ParadualValueError
@@ -23,6 +23,7 @@ from paradual.parcels import apart
 from paradual.pool import Inline, Threads
 from paradual.remote import want
 from paradual.tape import Home, Stub, Tape, history
+from paradual.workers import this_worker
 
 ATTEMPTS = 20  # how often to ask for what came of a task whose worker is lost each time
 
@@ -52,7 +53,7 @@ class Cluster:
     @property
     def near(self) -> Executor:
         """Threads; but on a worker, which has threads of its own for other tasks, the calling one."""
-        return Inline() if _on_worker() else Threads()
+        return Inline() if this_worker() is not None else Threads()
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Send tasks to the cluster, in one graph."""
@@ -134,7 +135,8 @@ class Cluster:
                 task, values[k] = tasks[k], parcel.value
                 task.ends = tuple(self._bound(end, task.handle.tapes, kept) for end in parcel.ends)
                 task.seconds, task.worker = parcel.seconds, parcel.worker
-                told[k] = {stub.where.key for end in task.ends for stub in history(end)}  # type: ignore[union-attr]
+                stubs = (stub for end in task.ends for stub in history(end) if isinstance(stub, Stub))
+                told[k] = {stub.where.key for stub in stubs}
                 for inner in tasks_in(parcel.value) if task.beside is None else ():
                     value, tapes = (self._future(f, kept) for f in inner.handle[:2])
                     inner.handle = inner.handle._replace(value=value, tapes=tapes)
@@ -190,7 +192,7 @@ class Cluster:
 
 def active() -> Cluster | None:
     """The cluster that Dask would use here: that of the worker, or of the current client."""
-    if _on_worker():
+    if this_worker() is not None:
         return Cluster()
     try:
         client = default_client()
@@ -212,17 +214,9 @@ def owner_of(future: Any) -> Cluster:
     return found
 
 
-def _on_worker() -> bool:
-    try:
-        get_worker()
-    except ValueError:
-        return False
-    return True
-
-
 def _step_aside() -> None:
     """On a worker, let those tasks run here that this one waits for."""
-    if _on_worker():
+    if this_worker() is not None:
         with suppress(KeyError, AttributeError):  # it has stepped aside before, or is no task's thread
             outside(secede)
 
@@ -230,7 +224,8 @@ def _step_aside() -> None:
 def _check_running() -> None:
     """Stop a task that was cancelled while it ran."""
     key = getattr(thread_state, "key", None)
-    if key is not None and _on_worker():
-        state = get_worker().state.tasks.get(key)
+    worker = this_worker()
+    if key is not None and worker is not None:
+        state = worker.state.tasks.get(key)
         if state is None or state.state not in ("executing", "long-running"):
             raise CancelledTask

@@ -10,10 +10,13 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from paradual.forks import WATCHER
+from paradual.graphs import listed
 from paradual.jobs import branch
 from paradual.reverse import Plan
 from paradual.tape import Job, Stub, history, imports
+from paradual.taskgraph import is_collection, read
 from paradual.transforms import vjp
+from paradual.trees import flatten
 
 # A graph of stretches of work, in an order in which they could run: {name: (seconds, names it waits for)}.
 Stretches = dict[Any, tuple[float, list[Any]]]
@@ -226,10 +229,11 @@ def visualize(fn: Callable[..., Any], *args: Any, filename: str | None = None) -
 
     Parameters
     ----------
-    fn : callable
-        A function of arrays, or pytrees of them; it is called.
+    fn : callable, or collection or list of collections
+        A function of arrays, or pytrees of them, which is called; or of Dask collections; or results of such
+        a function.
     *args : pytree
-        Its arguments.
+        Its arguments; of results those that they are differentiated with respect to.
     filename : str, optional
         Where to save the picture; the ending says the format (``"jobs.svg"``, ``"jobs.png"``).
 
@@ -281,6 +285,10 @@ def visualize(fn: Callable[..., Any], *args: Any, filename: str | None = None) -
 
 def job_graph(fn: Callable[..., Any], *args: Any) -> tuple[dict[Job, str], list[Any], list[Any]]:
     """The jobs of a program with what to say of each, its forks and joins, and which way cotangents go."""
+    inputs, outputs = flatten(args)[0], flatten(fn)[0]
+    if all(map(is_collection, outputs)) or (inputs and all(map(is_collection, inputs))):
+        outputs = outputs if not callable(fn) or is_collection(fn) else flatten(fn(*args))[0]
+        return _lazy_jobs(outputs, inputs)
     _, pullback = vjp(fn, *args)
     tapes = {tape.home[1]: tape for tape in history(pullback.last)}
     jobs = {}
@@ -301,6 +309,15 @@ def job_graph(fn: Callable[..., Any], *args: Any) -> tuple[dict[Job, str], list[
     return jobs, forward, reverse
 
 
+def _lazy_jobs(outputs: list[Any], inputs: list[Any]) -> tuple[dict[Job, str], list[Any], list[Any]]:
+    """The same of Dask collections: nothing is computed."""
+    program = read(listed(outputs, "the results"), listed(inputs, "the arguments"))
+    jobs: dict[Job, str] = {(str(key),): "input" for key in program.inputs if key not in program.uses}
+    jobs.update({(str(key),): f"uses {len(used)}" for key, used in program.uses.items()})
+    forward = [((str(used),), (str(key),)) for key, found in program.uses.items() for used in found]
+    return jobs, forward, [(key, used) for used, key in reversed(forward)]
+
+
 def in_words(jobs: dict[Job, str], forward: list[Any], reverse: list[Any]) -> str:
     """A job graph as text."""
     lines = []
@@ -308,8 +325,10 @@ def in_words(jobs: dict[Job, str], forward: list[Any], reverse: list[Any]) -> st
         lines.append(f"{_name(job)}: {text}")
         forks = [b for a, b in forward if a == job and len(b) > len(a)]
         joins = [b for a, b in forward if a == job and len(b) < len(a)]
+        users = [b for a, b in forward if a == job and isinstance(b[0], str)]  # keys of Dask
         sends = [b for a, b in reverse if a == job]
-        for verb, others in (("forks", forks), ("joins into", joins), ("sends cotangents to", sends)):
+        verbs = {"forks": forks, "joins into": joins, "is used by": users, "sends cotangents to": sends}
+        for verb, others in verbs.items():
             if others:
                 lines.append(f"  {verb} {', '.join(map(_name, others))}")
     return "\n".join(lines)

@@ -3,12 +3,12 @@
 The tasks of the optimised graph that lie between inputs and outputs are the jobs.  In reverse mode a job
 with the key ``k`` becomes three tasks::
 
-    forward-k    runs the task on duals: (value, tape)
+    forward-k    runs the task on duals: (value, tape); of a single number it sweeps the tape at once
     value-k      the value alone, for the jobs that use it: their worker need not fetch the tape
     reverse-k    sweeps the tape: the cotangents of the slots of other jobs that k used
 
-and an input gets a task that sums what arrives for it.  Every task that differs from the user's has a
-name of its own, so that a loss and its gradient can share a scheduler.
+and an input gets a task that sums what arrives for it (on what ways: `routes`).  Every task that differs
+from the user's has a name of its own, so that a loss and its gradient can share a scheduler.
 """
 
 from __future__ import annotations
@@ -352,16 +352,17 @@ def tangents(outputs: Any, inputs: Any, tangents: Any) -> Any:
         _check_dtype(c)
     directions = [_seed(c, t) for c, t in zip(ins, bare_ins.match(given, "tangent"), strict=True)]
     token = _token("tangents", [*outs, *ins], directions)
-    program = read(outs, ins, [t for t in directions if is_collection(t)])
-    writer = Writer(program, token)
-    along: dict[Key, Any] = {}
-    for c, t in zip(ins, directions, strict=True):
-        refs = [writer.plain(k) for k in keys_of(t)] if is_collection(t) else [t]
-        along.update(zip(keys_of(c), refs, strict=True))
-    _write_forward(writer, tangents=along)
-    for c in outs:
-        for key in keys_of(c):
-            lifted = [along[key]] if key in along and key not in program.uses else []
-            writer.result("tangent", key, tangent_of, token, _value(writer, key), *lifted)
-    results = bare_outs.label([writer.rebuild(c, "tangent") for c in outs], np.zeros_like)
+    with undisturbed():
+        program = read(outs, ins, [t for t in directions if is_collection(t)])
+        writer = Writer(program, token)
+        along: dict[Key, Any] = {}
+        for c, t in zip(ins, directions, strict=True):
+            refs = [writer.plain(k) for k in keys_of(t)] if is_collection(t) else [t]
+            along.update(zip(keys_of(c), refs, strict=True))
+        _write_forward(writer, tangents=along)
+        for c in outs:
+            for key in keys_of(c):
+                lifted = [along[key]] if key in along and key not in program.uses else []
+                writer.result("tangent", key, tangent_of, token, _value(writer, key), *lifted)
+        results = bare_outs.label([writer.rebuild(c, "tangent") for c in outs], np.zeros_like)
     return results if isinstance(outputs, list | tuple) else results[0]

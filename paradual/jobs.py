@@ -10,8 +10,8 @@ The reverse pass walks the same graph backwards: a job runs when all jobs that u
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from paradual.tape import Job
 
@@ -29,6 +29,11 @@ def branch(job: Job, number: int) -> Job:
 def successor(job: Job) -> Job:
     """The job that a task goes on with after a join."""
     return (*job[:-1], job[-1] + 1)
+
+
+def with_name(key: Any, change: Callable[[Any], str]) -> Any:
+    """The key of a Dask task under another name: a tuple begins with its name."""
+    return (change(key[0]), *key[1:]) if isinstance(key, tuple) else change(key)
 
 
 def reverse_plan(uses: Mapping[Name, Iterable[Name]]) -> dict[Name, list[Name]]:

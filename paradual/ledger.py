@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections import deque
@@ -13,6 +12,7 @@ from typing import Any
 
 from paradual.sizes import tape_bytes
 from paradual.tape import Tape
+from paradual.workers import this_worker
 
 EXTENSION = "paradual-tapes"  # what a Dask worker knows its account by
 
@@ -60,23 +60,12 @@ class Ledger:
 
     def keeps(self, tape: Tape) -> bool:
         """Whether a tape that was just recorded may be kept."""
-        size, worker = tape_bytes(tape), _worker()
+        size, worker = tape_bytes(tape), this_worker()
         if worker is None:
             return self.here.claim(self.token, lambda: self.budget, tape, size)
         account = worker.extensions.setdefault(EXTENSION, Account())
         share = partial(_share, self.budget, worker)
         return bool(account.claim(self.token, share, tape, size))
-
-
-def _worker() -> Any:
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import get_worker
-
-    try:
-        return get_worker()
-    except ValueError:
-        return None
 
 
 def _share(budget: int, worker: Any) -> int:

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from distributed import SchedulerPlugin, get_worker
+from distributed import SchedulerPlugin
 from distributed.protocol.pickle import dumps
+
+from paradual.jobs import with_name
 
 BESIDE = "paradual-beside-tape"
 
 
-def follow_tapes() -> None:
-    """On a Dask worker, see to it that the scheduler has the plugin: once for each worker."""
-    try:
-        worker = get_worker()
-    except ValueError:  # another scheduler of Dask's runs the task
-        return
+def follow_tapes(worker: Any) -> None:
+    """See to it that the scheduler of a worker has the plugin: once for each worker."""
     if BESIDE not in worker.extensions:
         worker.extensions[BESIDE] = True
         worker.loop.add_callback(_register, worker)
 
 
 async def _register(worker: Any) -> None:
-    await worker.scheduler.register_scheduler_plugin(plugin=dumps(BesideTape()), name=BESIDE, idempotent=True)
+    with suppress(ValueError):  # a scheduler that takes no plugins places by the size of the tapes
+        await worker.scheduler.register_scheduler_plugin(
+            plugin=dumps(BesideTape()), name=BESIDE, idempotent=True
+        )
 
 
 def tape_of(key: Any) -> Any:
     """The key of the tape that a task of a derivative graph sweeps, by the names that `graphs` gives."""
-    name, rest = (key[0], key[1:]) if isinstance(key, tuple) and key else (key, None)
+    name = key[0] if isinstance(key, tuple) and key else key
     if not isinstance(name, str) or not name.startswith("reverse-"):
         return None
-    name = "forward-" + name.removeprefix("reverse-")
-    return name if rest is None else (name, *rest)
+    return with_name(key, lambda name: "forward-" + name.removeprefix("reverse-"))
 
 
 class BesideTape(SchedulerPlugin):

@@ -6,7 +6,6 @@ A contribution is ``(slot, cotangent)``.  Who gets contributions takes those to 
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +25,7 @@ from paradual.standins import with_standins
 from paradual.tape import ACTIVE, Job, Slot, Tape, add_leaf, history, imports
 from paradual.trees import check_cotangent, check_input, finish, flatten, is_array, unflatten
 from paradual.work import rehome, run
+from paradual.workers import this_worker
 
 Key = Any
 Contributions = list[tuple[Slot, Any]]
@@ -56,10 +56,11 @@ class Forward:
 
     def __call__(self, *operands: Any) -> Any:
         register()  # on the worker, which is asked for the size of the tape
-        if "distributed" in sys.modules:
+        worker = this_worker()
+        if worker is not None:
             from paradual.placement import follow_tapes
 
-            follow_tapes()
+            follow_tapes(worker)
         value, tape = self.record(*operands)
         if self.forward:
             return value

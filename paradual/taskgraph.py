@@ -1,4 +1,4 @@
-"""Reading a Dask graph, to find its jobs, and writing a new one."""
+"""Reading a Dask graph, to find its jobs."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from paradual.errors import ParadualValueError
+from paradual.jobs import with_name
 from paradual.taskgraph import Graph, Key, Program, keys_of, program_order
 
 
@@ -64,9 +65,8 @@ class Writer:
 
     def name(self, prefix: str, key: Key) -> Key:
         """The key of a new task that belongs to a given one."""
-        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, None)
-        name = f"{prefix}-{first}-{self.token}" if prefix else f"{first}-{self.token}"
-        return name if rest is None else (name, *rest)
+        start = f"{prefix}-" if prefix else ""
+        return with_name(key, lambda name: f"{start}{name}-{self.token}")
 
     def step(self, prefix: str, key: Key, function: Any, *refs: Any) -> TaskRef:
         """Add a task, and refer to it."""
@@ -105,7 +105,7 @@ class Writer:
                     node = self.fused[k].substitute(new, key=new[k])
                     # a bare list or dict has no key of its own
                     self.graph[new[k]] = node if node.key == new[k] else Task(new[k], _same, node)
-        return TaskRef(new[key] if key in new else key)  # noqa: SIM401
+        return TaskRef(new.get(key) or key)
 
     def rebuild(self, like: Any, prefix: str) -> Any:
         """A collection like the given one over the results ``prefix-...``."""
@@ -136,12 +136,11 @@ def renamed(collection: Any, token: str) -> Any:
     rename: dict[str, str] = {}
     layers: dict[Key, Graph] = {}
     for key in keys_of(collection):
-        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, None)
-        name = rename[first] = f"{first}-{token}"
-        new = name if rest is None else (name, *rest)
-        layers.setdefault(new if isinstance(collection, Delayed) else name, {})[new] = Step(
-            new, _same, TaskRef(key)
-        )
+        new = with_name(key, lambda name: f"{name}-{token}")
+        old, name = (key[0], new[0]) if isinstance(key, tuple) else (key, new)
+        rename[old] = name
+        layer = layers.setdefault(new if isinstance(collection, Delayed) else name, {})
+        layer[new] = Step(new, _same, TaskRef(key))
     graph = collection.__dask_graph__()
     for name, layer in layers.items():
         graph = HighLevelGraph.merge(graph, HighLevelGraph.from_collections(name, layer, [collection]))

@@ -3,11 +3,14 @@
 import sys
 import threading
 
+import dask.array as da
 import numpy as np
 import pytest
+from dask import delayed
 
 import paradual as pdl
 from paradual.diagnostics import _finish, in_words, job_graph
+from paradual.errors import ParadualTypeError
 
 A = np.array([0.5, 1.25, -2.0])
 
@@ -178,3 +181,29 @@ def test_trace_leaves_the_profiler_of_the_user_alone():
         assert sys.getprofile() is mine
     finally:
         sys.setprofile(before)
+
+
+def test_the_jobs_of_dask_collections():
+    calls = []
+    x, w = delayed(np.ones(3)), da.from_array(np.ones(4), chunks=2)
+    y = delayed(lambda x: calls.append(1) or np.sum(x**2))(x, dask_key_name="squares")
+    jobs, forward, reverse = job_graph([y, (w**2).sum()], x, w)
+    assert len([text for text in jobs.values() if text == "input"]) == 3
+    assert {(b, a) for a, b in forward} == set(reverse)
+    assert (("squares",), (x.key,)) in reverse
+    assert len(jobs) == 3 + 1 + 2 + 1  # inputs; the Delayed; chunks of the array and their sum
+    words = in_words(jobs, forward, reverse)
+    assert f"{x.key}: input\n  is used by squares" in words
+    assert f"squares: uses 1\n  sends cotangents to {x.key}" in words
+    lazily = job_graph(lambda w: (w**2).sum(), w)
+    assert len(lazily[0]) == 2 + 2 + 1
+    assert calls == []
+
+
+def test_a_picture_of_dask_collections():
+    w = da.from_array(np.ones(4), chunks=2)
+    picture = pdl.visualize((w**2).sum(), w)
+    assert "style=dashed" in picture.source
+    assert "sum-aggregate" in picture.source
+    with pytest.raises(ParadualTypeError, match="must be Dask collections"):
+        pdl.visualize((w**2).sum(), np.ones(4))
