@@ -9,8 +9,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
+import numpy as np
 from distributed import Client, LocalCluster
+
+import paradual as pdl
+from paradual.tape import ACTIVE, OUTSIDE
 
 
 @contextmanager
@@ -67,3 +72,36 @@ def check_empty(client: Client, seconds: float = 20.0) -> None:
             return
         assert time.monotonic() < deadline, (sorted(map(str, held)), known)
         time.sleep(0.02)
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple | list):
+        return len(a) == len(b) and all(same(p, q) for p, q in zip(a, b, strict=True))
+    p, q = np.asarray(a), np.asarray(b)
+    if p.dtype == np.longdouble:  # there are bits in it that mean nothing
+        return type(a) is type(b) and p.dtype == q.dtype and np.array_equal(p, q)
+    return type(a) is type(b) and (p.shape, p.dtype, p.tobytes()) == (q.shape, q.dtype, q.tobytes())
+
+
+def at_home_and_away(client: Client, call: Any) -> Any:
+    """What a call gives: bitwise the same inline, on threads and on the cluster."""
+    with pdl.executor("inline"):
+        home = call()
+    for where in ("threads", client):
+        with pdl.executor(where):
+            assert same(call(), home)
+    return home
+
+
+def state() -> Any:
+    """Of a task: whether it is outside of any differentiation, and how NumPy reports a division by zero."""
+    return ACTIVE.get() == (OUTSIDE,), np.geterr()["divide"]
+
+
+def check_untouched(client: Client) -> None:
+    """Differentiations that have ended leave no trace: here, on the workers, or with the scheduler."""
+    assert ACTIVE.get() == (OUTSIDE,)
+    assert client.submit(state, pure=False).result() == (True, "warn")
+    with pdl.executor(client):
+        assert pdl.par(lambda: 1, lambda: 2) == (1, 2)
+    check_empty(client)

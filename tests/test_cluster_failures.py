@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import random
 import signal
 import threading
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cluster_helpers import kill, mend
+from cluster_helpers import kill, mend, workers
 from distributed import Client, Event, LocalCluster, get_worker
 
 import paradual as pdl
@@ -22,16 +21,14 @@ X = np.random.default_rng(0).normal(size=(60, 60))
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    options: Any = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-    with LocalCluster(n_workers=3, threads_per_worker=1, **options) as found:
+def client() -> Iterator[Client]:
+    with workers(3) as found:
         yield found
 
 
-@pytest.fixture(scope="module")
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as found:
-        yield found
+@pytest.fixture
+def cluster(client: Client) -> LocalCluster:
+    return client.cluster
 
 
 @pytest.fixture(autouse=True)

@@ -29,15 +29,14 @@ W = np.random.default_rng(2).normal(size=(40, 40)) / 7
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(n_workers=3, **OPTIONS) as found:
+def client() -> Iterator[Client]:
+    with workers(3) as found:
         yield found
 
 
-@pytest.fixture(scope="module")
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as found:
-        yield found
+@pytest.fixture
+def cluster(client: Client) -> LocalCluster:
+    return client.cluster
 
 
 @pytest.fixture(autouse=True)
