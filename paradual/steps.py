@@ -14,7 +14,7 @@ import numpy as np
 from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
-from paradual.dual import DUALS, Dual
+from paradual.dual import DUALS, Dual, is_inexact
 from paradual.errors import InternalError, ParadualError, ParadualTypeError, ParadualValueError
 from paradual.labels import cure
 from paradual.ledger import Ledger
@@ -351,6 +351,11 @@ def _seeds(value: Any, token: str, cotangents: Any) -> Contributions:
                 )
             if is_complex(leaves[0]):
                 raise ParadualTypeError("an output is complex: take its real part, or give its cotangent")
+            if not is_inexact(leaves[0]):
+                raise ParadualTypeError(
+                    f"an output is of type {getattr(leaves[0], 'dtype', type(leaves[0]).__name__)}: it is a "
+                    "constant, and has no gradient"
+                )
             given = [1.0]
         else:
             given, there = flatten(cotangent)

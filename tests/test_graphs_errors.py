@@ -123,3 +123,10 @@ def test_a_leftover_cotangent_is_an_internal_error_and_never_dropped() -> None:
         loss = delayed(lambda b: np.sum(b.v))(made) + delayed(lambda b: np.sum(b.v))(made)
         with pytest.raises(InternalError, match="does not depend"):
             pdl.gradients(loss, w).compute()
+
+
+@pytest.mark.parametrize("function", [lambda v: v.sum() > 0, lambda v: int(np.argmax(v)), np.argmax])
+def test_an_output_that_turns_out_to_be_no_floating_point_number(function: Any) -> None:
+    v = delayed(V)
+    with pytest.raises(ParadualTypeError, match="it is a constant, and has no gradient"):
+        pdl.gradients(delayed(function)(v), v).compute()
