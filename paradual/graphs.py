@@ -286,6 +286,8 @@ def _seed(c: Any, g: Any) -> Any:
             )
         if c.dtype.kind == "c":
             raise ParadualTypeError("an output is complex: take its real part, or give its cotangent")
+        if c.dtype.kind != "f":
+            raise ParadualTypeError(f"an output has dtype {c.dtype}: it is a constant, and has no gradient")
         return None
     import dask.array as da
 

@@ -15,6 +15,7 @@ from paradual.tape import Tape
 from paradual.workers import this_worker
 
 EXTENSION = "paradual-tapes"  # what a Dask worker knows its account by
+IDLE = 64  # differentiations whose limit is remembered, though none of their tapes is alive
 
 
 class Account:
@@ -35,8 +36,10 @@ class Account:
                 if not self.used[other]:
                     del self.used[other], self.limits[other]
             if token not in self.limits:
+                if len(self.limits) >= IDLE:  # those that never kept a tape leave nothing behind for long
+                    self.limits = {t: n for t, n in self.limits.items() if t in self.used}
                 self.limits[token] = limit()
-            used = self.used.setdefault(token, 0)
+            used = self.used.get(token, 0)
             if used + size > self.limits[token]:
                 return False
             self.used[token] = used + size
@@ -61,6 +64,8 @@ class Ledger:
     def keeps(self, tape: Tape) -> bool:
         """Whether a tape that was just recorded may be kept."""
         size, worker = tape_bytes(tape), this_worker()
+        if size == 0 or self.budget == 0:
+            return size == 0
         if worker is None:
             return self.here.claim(self.token, lambda: self.budget, tape, size)
         account = worker.extensions.setdefault(EXTENSION, Account())

@@ -130,3 +130,10 @@ def test_an_output_that_turns_out_to_be_no_floating_point_number(function: Any) 
     v = delayed(V)
     with pytest.raises(ParadualTypeError, match="it is a constant, and has no gradient"):
         pdl.gradients(delayed(function)(v), v).compute()
+
+
+@pytest.mark.parametrize("function", [da.argmax, da.count_nonzero, lambda x: (x > 0).all()])
+def test_an_output_of_integers_or_booleans_is_refused_at_once(function: Any) -> None:
+    x = da.from_array(V, chunks=3)
+    with pytest.raises(ParadualTypeError, match="it is a constant, and has no gradient"):
+        pdl.gradients(function(x), x)

@@ -111,12 +111,6 @@ def test_an_unconnected_input_has_a_gradient_of_zeros() -> None:
     assert same(pdl.gradients(s, z).compute(), np.zeros_like(Z))
 
 
-def test_an_output_of_integers_or_booleans_is_a_constant() -> None:
-    x, w = da.from_array(V, chunks=3), delayed(V)
-    assert same(pdl.gradients((x > 0).sum(), x).compute(), np.zeros(7))
-    assert same(pdl.gradients((w > 0).all(), w).compute(), np.zeros(7))
-
-
 def test_several_outputs_and_the_form_of_the_result() -> None:
     x, w = da.from_array(V, chunks=3), delayed(2.0)
     a, b = (x**2).sum(), delayed(np.sin)(w)

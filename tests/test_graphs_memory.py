@@ -15,7 +15,7 @@ from graph_helpers import same
 
 import paradual as pdl
 from paradual.errors import ParadualTypeError, ParadualValueError
-from paradual.ledger import Account
+from paradual.ledger import Account, Ledger
 from paradual.tape import Tape
 
 N, CHUNKS = 2000, 10
@@ -127,6 +127,17 @@ def test_an_account() -> None:
     assert account.claim("c", lambda: 1, tape, 1)
     assert account.used == {"c": 1}
     assert account.limits == {"c": 1}
+
+
+def test_tapes_without_bytes_and_differentiations_that_keep_nothing() -> None:
+    ledger, empty = Ledger("a", 100), [Tape((None, (k,)), []) for k in range(4)]
+    assert all(ledger.keeps(tape) for tape in empty)
+    del empty[:]
+    assert ledger.keeps(Tape((None, ()), []))
+    account, tape = Account(), Tape((None, ()), [])
+    assert not any(account.claim(str(k), lambda: 1, tape, 2) for k in range(1000))
+    assert len(account.limits) <= 64
+    assert account.used == {}
 
 
 # --- terms that do not count ------------------------------------------------------------------------------
