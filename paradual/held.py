@@ -33,7 +33,7 @@ def hold(tape: Tape, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if not can_change(array):
         return array
     if array.nbytes <= COPIED:
-        return array.copy()
+        return array.copy(order="K")
     key, sample = id(array), _sample(array)
     if tape.held.setdefault(key, (array, sample))[1] != sample:
         raise _changed(array)

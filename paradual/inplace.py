@@ -210,7 +210,7 @@ def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
 
 def as_array(value: Any) -> Any:
     """What is written, as an array that its owner does not write to later."""
-    return value.copy() if type(value) is np.ndarray else stacked(value)
+    return value.copy(order="K") if type(value) is np.ndarray else stacked(value)
 
 
 def real_part(value: Any) -> Any:
@@ -365,7 +365,7 @@ def _enter(root: Dual, inner: Tape) -> None:
     kin = kin_of(root)
     if kin is not None and kin.written:
         value = value.__copy__()
-        value.value = value.value.copy() if is_buffer(value.value) else value.value.__copy__()
+        value.value = value.value.copy(order="K") if is_buffer(value.value) else value.value.__copy__()
     root.value = value
     root.home, root.place = _nothing(inner, value)
     if kin is not None:

@@ -130,7 +130,7 @@ def _own(leaf: Any) -> Any:
 
 def _fresh(t: Any) -> Any:
     """A tangent that the user may write to: neither a view nor what was given."""
-    return t.copy() if is_buffer(t) else t
+    return t.copy(order="K") if is_buffer(t) else t
 
 
 def _like(leaf: Any) -> Any:
@@ -190,7 +190,8 @@ def vjp(fn: Function, *primals: Any) -> tuple[Any, Any]:
     out, pullback = _evaluate(fn, primals)
     # what the caller does with the result must not reach what the tape has kept
     leaves, structure = flatten(out)
-    return unflatten(structure, [leaf.copy() if is_buffer(leaf) else _own(leaf) for leaf in leaves]), pullback
+    owned = [leaf.copy(order="K") if is_buffer(leaf) else _own(leaf) for leaf in leaves]
+    return unflatten(structure, owned), pullback
 
 
 def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
@@ -443,8 +444,9 @@ def stop_gradient(x: Any) -> Any:
     3.0
     """
     leaves, structure = flatten(x)
-    plain = [primal(leaf) if leaf.__class__ in DUALS else leaf for leaf in leaves]
-    return unflatten(
-        structure,
-        [p.copy() if p is not leaf and is_buffer(p) else p for p, leaf in zip(plain, leaves, strict=True)],
-    )
+    return unflatten(structure, [_stopped(leaf) for leaf in leaves])
+
+
+def _stopped(leaf: Any) -> Any:
+    plain = primal(leaf) if leaf.__class__ in DUALS else leaf
+    return plain.copy(order="K") if plain is not leaf and is_buffer(plain) else plain

@@ -1,12 +1,14 @@
 """Arrays written to after their use, inputs that stay as they are, results that belong to the caller."""
 
 import operator
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers import VECTOR, X, Y, difference_quotient
 
 import paradual as pdl
+from paradual.dual import primal
 
 # --- plain arrays that are written to after their use ------------------------------------------------------
 
@@ -151,3 +153,23 @@ def f_at(k, c):
         return (z * d * np.tanh(z / 50)).sum() + (y * y).sum()
 
     return f
+
+
+def test_copies_keep_the_order_in_memory() -> None:
+    # it decides in which order elements are added up, and so the last bits of a sum
+    x = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    held = np.asfortranarray(np.ones((2, 3)))
+
+    def order(y: Any) -> Any:
+        assert primal(y).flags.f_contiguous
+        return y
+
+    def f(x: Any) -> Any:
+        stopped = order(pdl.stop_gradient(order(x * 1.0)))
+        y = order(x * held) + stopped
+        y += x  # in a copy, because the sum may be a residual
+        return np.sum(order(y))
+
+    np.testing.assert_array_equal(pdl.grad(f)(x), 2 * np.ones((2, 3)))
+    assert pdl.jvp(f, (x,), (x,))[1] == 30
+    assert pdl.vjp(lambda x: x * 1.0, x)[0].flags.f_contiguous

@@ -11,6 +11,7 @@ import optree
 import pytest
 from cluster_helpers import check_empty, workers
 from distributed import Client
+from effort import tries
 from forkjoin_programs import SINGLE, Plain, loss_of, programs
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -109,13 +110,13 @@ def check_first_order(program: Any, single: bool) -> Any:
     return home
 
 
-@fixed(max_examples=850)
+@fixed(max_examples=tries(850, 250))
 @given(program=programs, single=st.sampled_from([False, False, False, True]))
 def test_first_order(program: Any, single: bool) -> None:
     check_first_order(program, single)
 
 
-@fixed(max_examples=150)
+@fixed(max_examples=tries(150, 50))
 @given(program=programs, single=st.sampled_from([False, False, True]))
 def test_second_order(program: Any, single: bool) -> None:
     at, along = point(single)
@@ -129,7 +130,7 @@ def test_second_order(program: Any, single: bool) -> None:
         close(home[0], pdl.hvp(loss_of(program, Plain), at, along), 1e-10)
 
 
-@fixed(max_examples=50)
+@fixed(max_examples=tries(50, 20))
 @given(program=programs)
 def test_hessians(program: Any) -> None:
     def loss(z: Any) -> Any:
@@ -191,12 +192,12 @@ def check_all(client: Client, cases: list[tuple[Any, bool]], twice: bool) -> Non
             raise
 
 
-FIRST = drawn(100, st.sampled_from([False, False, True]))
-SECOND = drawn(20)
+FIRST = drawn(tries(100, 36), st.sampled_from([False, False, True]))
+SECOND = drawn(tries(20, 8))
 
 
 def test_first_order_on_two_workers(two: Client) -> None:
-    assert len(FIRST) == 100
+    assert len(FIRST) == tries(100, 36)
     check_all(two, FIRST, twice=False)
 
 
@@ -205,5 +206,5 @@ def test_second_order_on_two_workers(two: Client) -> None:
 
 
 def test_other_numbers_of_workers(others: Client) -> None:
-    check_all(others, FIRST[::9], twice=False)
+    check_all(others, FIRST[:: len(FIRST) // 9], twice=False)
     check_empty(others)

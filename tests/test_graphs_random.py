@@ -10,6 +10,7 @@ import dask
 import dask.array as da
 import numpy as np
 from dask import delayed
+from effort import tries
 from graph_helpers import _synchronous as _synchronous
 from graph_helpers import difference, same
 from hypothesis import given, settings
@@ -137,7 +138,7 @@ def computed(gradients: list[Any], **options: Any) -> tuple[Any, ...]:
     return found
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(300, 150))
 @given(**PROGRAM)
 def test_first_order(steps: Any, seed: int, chunks: int) -> None:
     example = Example(steps, seed, chunks)
@@ -156,7 +157,7 @@ def test_first_order(steps: Any, seed: int, chunks: int) -> None:
     np.testing.assert_allclose(pushed, flat(found) @ flat(example.direction), 1e-8, 1e-8)
 
 
-@settings(max_examples=100)
+@settings(max_examples=tries(100, 50))
 @given(**PROGRAM)
 def test_second_order(steps: Any, seed: int, chunks: int) -> None:
     example = Example(steps, seed, chunks)
