@@ -11,8 +11,6 @@ import tempfile
 import threading
 from typing import Any
 
-import numpy as np
-
 from paradual.arrays import is_buffer
 from paradual.dual import DUALS, Dual
 from paradual.errors import ParadualValueError
@@ -46,24 +44,26 @@ class Spool:
             free = self.room.get(len(data))
             place = free.pop() if free else self.end
             self.end = max(self.end, place + len(data))
-        rest, at = memoryview(data), place
-        try:
-            while rest:
-                written = os.pwrite(self.file.fileno(), rest, at)
-                rest, at = rest[written:], at + written
-        except OSError as error:
-            raise _refused("be written to", self.folder, error) from error
+            rest = memoryview(data)
+            try:
+                self.file.seek(place)
+                while rest:
+                    rest = rest[self.file.write(rest) :]
+            except OSError as error:
+                raise _refused("be written to", self.folder, error) from error
         return place
 
     def read(self, place: int, size: int) -> bytearray:
         """As many bytes from there."""
         data = bytearray(size)
-        rest, at = memoryview(data), place
-        while rest:
-            got = os.preadv(self.file.fileno(), [rest], at)
-            if not got:
-                raise _refused("be read from", self.folder, OSError("the file is too short"))
-            rest, at = rest[got:], at + got
+        rest = memoryview(data)
+        with self.lock:
+            self.file.seek(place)
+            while rest:
+                got = self.file.readinto(rest)
+                if not got:
+                    raise _refused("be read from", self.folder, OSError("the file is too short"))
+                rest = rest[got:]
         return data
 
     def release(self, place: int, size: int) -> None:
@@ -117,7 +117,7 @@ def _fit_for_disk(value: Any) -> bool:
         if isinstance(value.place, int) or _records(value.place):
             return False
         value = value.value
-    return type(value) is np.ndarray and value.dtype.kind in "fciub" and value.nbytes >= SMALL
+    return is_buffer(value) and value.dtype.kind in "fciub" and value.nbytes >= SMALL
 
 
 def _records(tangent: Any) -> bool:
@@ -141,4 +141,9 @@ def copied(value: Any) -> Any:
     return value.copy() if is_buffer(value) else value
 
 
-__all__ = ["Spool", "Stored", "copied", "fetched", "put_away"]
+def secured(value: Any) -> Any:
+    """A value that does not change when what it was taken from is written to."""
+    return value.__copy__() if value.__class__ in DUALS else copied(value)
+
+
+__all__ = ["Spool", "Stored", "copied", "fetched", "put_away", "secured"]
