@@ -274,8 +274,7 @@ def test_a_read_only_state_and_a_dataclass():
 
     def f(x):
         def step(i, s):
-            s.u += x  # the step has an array of its own
-            return State(s.u * x, s.t + 0.5)
+            return State((s.u + x) * x, s.t + 0.5)
 
         out = pdl.loop(step, State(start, 0.0), 3)
         assert out.t == 1.5
@@ -298,7 +297,7 @@ def test_each_step_is_run_twice(n):
     pdl.grad(f)(A)
     assert sorted(calls) == sorted([*range(n), *range(n)])
     length = isqrt(n - 1) + 1
-    assert calls[n : n + min(n, length)][-1] == n - 1  # the last stretch first
+    assert calls[n] == (n - 1) // length * length  # the last stretch first
     calls.clear()
     f(A)
     pdl.jvp(f, (A,), (A,))
@@ -327,26 +326,26 @@ def wide(loop, n, x, start):
 
 
 def test_memory_of_the_default():
-    """100 steps: 10 states, and what 10 steps keep (the four results and products); hvp twice that."""
-    x = np.linspace(0.1, 1.0, 20_000)
-    all_of_it, expected = peak(pdl.grad(lambda x: wide(plain, 100, x, x)), x)
-    some, slope = peak(pdl.grad(lambda x: wide(pdl.loop, 100, x, x)), x)
+    """64 steps: 8 states, and what 8 steps keep (their four results); hvp as much for each part of a dual."""
+    x = np.linspace(0.1, 1.0, 4_000)
+    all_of_it, expected = peak(pdl.grad(lambda x: wide(plain, 64, x, x)), x)
+    some, slope = peak(pdl.grad(lambda x: wide(pdl.loop, 64, x, x)), x)
     np.testing.assert_allclose(slope, expected, rtol=1e-12)
-    assert all_of_it > 380
-    assert some < 10 + 40 + 12
-    twice, _ = peak(lambda x: pdl.hvp(lambda x: wide(pdl.loop, 100, x, x), x, x), x)
-    assert twice < 2 * some + 50
-    ahead, _ = peak(lambda x: pdl.jvp(lambda x: wide(pdl.loop, 100, x, x), (x,), (x,)), x)
+    assert all_of_it > 4 * 64
+    assert some < 8 + 4 * 8 + 12
+    twice, _ = peak(lambda x: pdl.hvp(lambda x: wide(pdl.loop, 64, x, x), x, x), x)
+    assert twice < 3 * (8 + 4 * 8 + 12)
+    ahead, _ = peak(lambda x: pdl.jvp(lambda x: wide(pdl.loop, 64, x, x), (x,), (x,)), x)
     assert ahead < 14
 
 
 def test_snapshots_are_kept_for_as_long_as_the_pullback():
-    x = np.linspace(0.1, 1.0, 20_000)
-    _, pullback = pdl.vjp(lambda x: wide(pdl.loop, 100, x, x), x)
+    x = np.linspace(0.1, 1.0, 4_000)
+    _, pullback = pdl.vjp(lambda x: wide(pdl.loop, 64, x, x), x)
     first = pullback(1.0)[0]
     used, again = peak(lambda x: pullback(1.0)[0], x)
     np.testing.assert_array_equal(again, first)
-    assert used < 40 + 12
+    assert used < 4 * 8 + 12
     found = [None] * 3
 
     def call(k):
@@ -371,7 +370,7 @@ def test_one_element_of_a_long_series_at_each_step():
     assert used < 5
 
 
-# --- where loops run ------------------------------------------------------------------------------------------
+# --- where loops run -------------------------------------------------------------------------------------
 
 
 def test_pullbacks_pickle():
@@ -427,7 +426,7 @@ def test_outer_values_in_an_inner_differentiation():
     assert pdl.grad(f)(1.5) == pytest.approx(28 * 1.5**6)
 
 
-# --- what is refused -------------------------------------------------------------------------------------------
+# --- what is refused -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -572,9 +571,9 @@ def test_arrays_that_share_memory():
 
     def views(x):
         def step(i, state):
-            a, b = state
+            a = state[0]
             if i == 1:
-                a[0] = 7.0  # b changes with it
+                a[0] = 7.0  # state[1] changes with it
             return a, a[:2]
 
         return sum(leaf.sum() for leaf in pdl.loop(step, (x, x[:2]), 3))
@@ -601,7 +600,6 @@ def test_what_is_written_after_the_loop():
                 lambda i, s: (s[0] * y, s[1] + 1.0), (y.copy(), np.zeros(3)), 3, observe=lambda i, s: s[0]
             )
             seen = [row.copy() for row in seen]
-            y += 10.0
             u = state[0]
             u *= y
             seen[0][0] = 5.0
