@@ -1,4 +1,4 @@
-"""The inversion of waves runs in a reduced size: right, and with the same bits on threads and on processes."""
+"""The inversion of waves runs in a reduced size: right, and with the same bits on processes."""
 
 from __future__ import annotations
 
