@@ -11,6 +11,7 @@ from paradual.custom import checkpoint, custom_jvp, custom_vjp
 from paradual.diagnostics import profile, visualize
 from paradual.graphs import gradients, tangents, value_and_gradients
 from paradual.jacobians import hessian, jacobian
+from paradual.loops import loop
 from paradual.tasks import Task, executor, map, par, submit
 from paradual.tracing import trace
 from paradual.transforms import grad, hvp, jvp, stop_gradient, value_and_grad, vjp
@@ -29,6 +30,7 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "loop",
     "map",
     "par",
     "profile",
