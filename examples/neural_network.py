@@ -26,7 +26,7 @@ from sklearn.neural_network import MLPClassifier
 
 import paradual as pdl
 
-RATE, DECAY, PENALTY = 2e-3, (0.9, 0.999), 1e-4  # of Adam; of the squares of the weights
+RATE, DECAY, PENALTY = 5e-3, (0.9, 0.999), 1e-4  # of Adam; of the squares of the weights
 ALLOWED_DIFFERENCE, ALLOWED_ERROR = 0.02, 1e-6  # of the accuracies; of the gradient
 Array = Any  # of NumPy or CuPy
 
@@ -125,7 +125,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=2, help="of the data (default: %(default)s)")
     parser.add_argument("--hidden", type=int, default=64, help="width of the layer (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=200, help="samples in a step (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=100, help="passes over the data (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=60, help="passes over the data (default: %(default)s)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write the loss as a picture")
     args = parser.parse_args()
     if min(args.shards, args.hidden, args.batch, args.epochs) < 1 or args.shards > args.batch:

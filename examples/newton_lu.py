@@ -122,7 +122,12 @@ def picture(positions: np.ndarray, slopes: np.ndarray, path: Path) -> None:
     axes.plot([0.0, BASE], [0.0, 0.0], "k^", label="beacons")
     axes.plot(*positions.T, "o", label="receivers")
     axes.quiver(*positions.T, *slopes.T, angles="xy", width=0.004)
-    axes.set(xlabel="x", ylabel="y", aspect="equal", title="arrows: the derivative")
+    axes.set(
+        xlabel="x",
+        ylabel="y",
+        aspect="equal",
+        title="Arrows: the derivative by the place of the right beacon",
+    )
     axes.legend()
     figure.savefig(path, dpi=150)
 

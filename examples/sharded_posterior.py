@@ -6,8 +6,8 @@ alpha_i ~ N(alpha, tau_alpha) and beta_i ~ N(beta, tau_beta).  A shard is some o
 where they were loaded; a gradient is a task a shard and its sweep, on the threads of this process, on worker
 processes (``--cluster 2``), or on a cluster that runs already (``--address tcp://...``).
 
-This posterior is also known without sampling: given the three scales it is normal, so that only they are
-left, on a grid.  The means of the chains must be within two Monte Carlo standard errors of it.
+Given the three scales this posterior is normal, so that its means are known without sampling, from a grid of
+scales: those of the chains must be within two Monte Carlo standard errors of them.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def log_prior(q: np.ndarray) -> np.ndarray:
     """Of everything else; the last sum includes the Jacobian of the logarithms."""
     logs, z = q[:, 2:5], q[:, 5 + RATS :]
     levels = (q[:, 5 : 5 + RATS] - q[:, 0:1]) * np.exp(-q[:, 2:3])
-    normal = -0.5 * np.sum(levels**2 + z**2, axis=1) - RATS * q[:, 2]
-    return normal + np.sum(logs - 0.5 * np.exp(2.0 * logs) / WIDE**2, axis=1)
+    scales = np.sum(logs - 0.5 * np.exp(2.0 * logs) / WIDE**2, axis=1)
+    return -0.5 * np.sum(levels**2 + z**2, axis=1) - RATS * q[:, 2] + scales
 
 
 def log_posterior(q: np.ndarray, shards: list[pdl.Task]) -> tuple[np.ndarray, np.ndarray]:
@@ -87,14 +87,13 @@ def sample(f: Callable, q: np.ndarray, warm_up: int, draws: int, rng: np.random.
         moved = rng.uniform(size=len(q)) < chance
         q, slope = np.where(moved[:, None], there, q), np.where(moved[:, None], g, slope)
         height = np.where(moved, up, height)
-        if n >= warm_up:
-            kept.append(q)
-            accepted.append(np.mean(chance))
-            continue
-        step *= np.exp(1.5 * (np.mean(chance) - 0.8) / np.sqrt(n + 1))
+        kept.append(q)
+        accepted.append(np.mean(chance))
+        if n < warm_up:
+            step *= np.exp(1.5 * (accepted[-1] - 0.8) / np.sqrt(n + 1))
         if n in (warm_up // 3, 2 * warm_up // 3):
             scale = np.std(q, axis=0)  # of each parameter, among the chains
-    return np.array(kept), float(np.mean(accepted))
+    return np.array(kept[warm_up:]), float(np.mean(accepted[warm_up:]))
 
 
 # --- what it should give: no sampler, no gradient, and not even the same likelihood -------------------------
@@ -103,9 +102,8 @@ def sample(f: Callable, q: np.ndarray, warm_up: int, draws: int, rng: np.random.
 def reference(points: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The exact posterior means, and the grid of sigma with its probabilities.
 
-    Days are centred and the same for all, so the least squares of rat i are independent: its level has the
-    variance tau_alpha^2 + sigma^2 / 5, its slope tau_beta^2 + sigma^2 / Sxx, and what is left over is sigma^2
-    times a chi^2 of 3 degrees of freedom.  The flat alpha and beta integrate out.
+    By least squares, a rat's level has the variance tau_alpha^2 + sigma^2 / 5, its slope, independently,
+    tau_beta^2 + sigma^2 / Sxx, and the rest is sigma^2 times a chi^2 of 3 degrees of freedom.
     """
     sxx = np.sum(TIMES**2)
     level, slope = np.mean(Y, axis=1), Y @ TIMES / sxx
@@ -120,9 +118,8 @@ def reference(points: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         weights = np.exp(-0.5 * (RATS - 1) * np.log(v) - 0.5 * spread / v - 0.5 * (tau / WIDE) ** 2) * tau
         log = log + np.log(np.sum(weights, axis=1))
         taus.append(weights @ tau / np.sum(weights, axis=1))  # the mean of tau given sigma
-    p = np.exp(log - np.max(log))
-    p /= np.sum(p)
-    means = np.array([np.mean(level), np.mean(slope), p @ taus[0], p @ taus[1], p @ sigma])
+    p = np.exp(log - np.logaddexp.reduce(log))
+    means = [np.mean(level), np.mean(slope), p @ taus[0], p @ taus[1], p @ sigma]
     return UNITS * means + ORIGIN, UNITS[4] * sigma, p
 
 
@@ -185,16 +182,15 @@ def main() -> int:
         f, began = partial(pdl.value_and_grad(log_posterior, has_aux=True), shards=shards), perf_counter()
         kept, accepted = sample(f, q, args.warm_up, args.draws, rng)
         seconds = perf_counter() - began
-
+    print(f"{args.chains} chains of {args.draws} draws: {seconds:.0f} s, {accepted:.2f} accepted")
     found = UNITS * np.concatenate([kept[:, :, :2], np.exp(kept[:, :, 2:5])], axis=2) + ORIGIN
     each = np.mean(found, axis=0)  # one for a chain: chains are independent, draws of one are not
     means, errors = np.mean(each, axis=0), np.std(each, axis=0, ddof=1) / np.sqrt(args.chains)
     exact, grid, p = reference()
     away = (means - exact) / errors
-    print(f"{args.chains} chains of {args.draws} draws: {seconds:.0f} s, {accepted:.2f} accepted")
     print(f"{'mean of':13}{'chains':>9}{'error':>9}{'exact':>10}{'difference / error':>20}")
-    for name, *row in zip(NAMES, means, errors, exact, away, strict=True):
-        print("{:13}{:9.4f}{:9.4f}{:10.4f}{:20.2f}".format(name, *row))
+    for row in zip(NAMES, means, errors, exact, away, strict=True):
+        print("{:13}{:9.4f}{:9.4f}{:10.4f}{:20.2f}".format(*row))
     print(f"largest difference: {np.max(np.abs(away)):.2f} Monte Carlo standard errors (allowed: 2)")
     if args.picture:
         picture(found[:, :, 4], grid, p, args.picture)
