@@ -2,7 +2,7 @@
 
 Smoke is carried by a wind and spreads (advection and diffusion) on a periodic map, an xarray.DataArray over
 Dask: its history is chunked in space and time.  A window of time is one call for each chunk, which gets the
-edges of its neighbours.  A few stations measure the smoke, with noise.  The initial field with the smallest
+rows next to it.  A few stations measure the smoke, with noise.  The initial field with the smallest
 misfit is found by SciPy's L-BFGS (4D-Var, in the language of weather forecasts); the gradient is a DataArray
 with the dimensions, coordinates and chunks of the field.  Dask computes on the threads of this process, on
 worker processes (``--cluster 2``), or on a cluster that runs already (``--address tcp://...``).
@@ -32,7 +32,7 @@ ALLOWED_MISMATCH = 1e-9  # relative, of the two checks of the gradient
 
 
 def advance(smoke: np.ndarray, east: np.ndarray, north: np.ndarray) -> np.ndarray:
-    """A chunk after some steps, with edges so wide that what comes around them does not reach its middle."""
+    """Some rows after some steps, with so many more above and below that what is wrong there stays there."""
     for _ in range(STEPS):
         w, e, s, n = (np.roll(smoke, shift, axis) for axis in (1, 0) for shift in (1, -1))
         carried = 0.5 * (east * (e - w) + north * (n - s))
@@ -43,14 +43,14 @@ def advance(smoke: np.ndarray, east: np.ndarray, north: np.ndarray) -> np.ndarra
 def winds(size: int) -> list[da.Array]:
     """The wind to the east and to the north, in cells a step, without divergence."""
     y, x = 2.0 * np.pi * np.mgrid[:size, :size] / size
-    return [da.from_array(a, chunks=size // 2) for a in (0.2 + 0.2 * np.sin(y), 0.25 * np.cos(x))]
+    return [da.from_array(a, chunks=(size // 4, -1)) for a in (0.2 + 0.2 * np.sin(y), 0.25 * np.cos(x))]
 
 
 def field(values: np.ndarray) -> xr.DataArray:
-    """A map of the smoke, in four chunks."""
+    """A map of the smoke, in four chunks of rows."""
     size = len(values)
     km = CELL * np.arange(size)
-    lazy = da.from_array(values, chunks=size // 2)
+    lazy = da.from_array(values, chunks=(size // 4, -1))
     return xr.DataArray(lazy, {"y": km, "x": km}, ("y", "x"), name="smoke", attrs={"units": "mg/m3"})
 
 
@@ -59,7 +59,8 @@ def history(start: xr.DataArray, windows: int) -> xr.DataArray:
     wind, maps = winds(start.sizes["x"]), [start]
 
     def window(smoke: da.Array) -> da.Array:
-        return da.map_overlap(advance, smoke, *wind, depth=STEPS, boundary="periodic", dtype=float)
+        rows = {"depth": {0: STEPS, 1: 0}, "boundary": {0: "periodic", 1: "none"}}
+        return da.map_overlap(advance, smoke, *wind, **rows, dtype=float)
 
     for _ in range(windows):
         maps.append(xr.apply_ufunc(window, maps[-1], dask="allowed", keep_attrs=True))
@@ -128,8 +129,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=25, help="at most (default: %(default)s)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write the fields as a picture")
     args = parser.parse_args()
-    if args.size < 2 * STEPS or min(args.stations, args.windows, args.iterations) < 1:
-        parser.error(f"--size must be at least {2 * STEPS}, all other numbers at least 1")
+    if args.size < 4 * STEPS or min(args.stations, args.windows, args.iterations) < 1:
+        parser.error(f"--size must be at least {4 * STEPS}, all other numbers at least 1")
     return args
 
 
