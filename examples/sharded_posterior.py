@@ -68,7 +68,7 @@ def log_posterior(q: np.ndarray, shards: list[pdl.Task]) -> tuple[np.ndarray, np
 
 
 def sample(f: Callable, q: np.ndarray, warm_up: int, draws: int, rng: np.random.Generator) -> tuple:
-    """Draws (draws, chains, parameters), and the share accepted; the step is adapted in the warm-up."""
+    """Draws (draws, chains, parameters), and the share accepted; the warm-up adapts the step."""
     kept, accepted, step, scale = [], [], 0.2, np.full(q.shape[1], 0.3)
     (_, height), slope = f(q)
     for n in range(warm_up + draws):
@@ -77,7 +77,7 @@ def sample(f: Callable, q: np.ndarray, warm_up: int, draws: int, rng: np.random.
         length = step * scale * rng.uniform(0.8, 1.2)  # jittered, against trajectories that close
         there, g = q, slope
         with np.errstate(over="ignore", invalid="ignore"):  # a trajectory that runs away is rejected
-            for _ in range(max(1, round(2.0 / step))):
+            for _ in range(round(2.0 / np.clip(step, 0.02, 2.0))):
                 momentum = momentum + 0.5 * length * g
                 there = there + length * momentum
                 (_, up), g = f(there)
@@ -176,13 +176,13 @@ def main() -> int:
     q[:, 5 : 5 + RATS] += np.mean(Y, axis=1)
     with cluster_client(args) as client, pdl.executor(client or "threads"):
         parts = np.array_split(np.arange(RATS), args.shards)
-        shards = [
-            pdl.submit(lambda rats: (rats, Y[rats]), part) for part in parts
-        ]  # they stay on the workers
+        shards = [pdl.submit(lambda rats: (rats, Y[rats]), part) for part in parts]
         f, began = partial(pdl.value_and_grad(log_posterior, has_aux=True), shards=shards), perf_counter()
         kept, accepted = sample(f, q, args.warm_up, args.draws, rng)
         seconds = perf_counter() - began
-    print(f"{args.chains} chains of {args.draws} draws: {seconds:.0f} s, {accepted:.2f} accepted")
+    print(
+        f"{args.chains} chains of {args.draws} draws: {seconds:.0f} s, accepted {accepted:.2f} (at least 0.5)"
+    )
     found = UNITS * np.concatenate([kept[:, :, :2], np.exp(kept[:, :, 2:5])], axis=2) + ORIGIN
     each = np.mean(found, axis=0)  # one for a chain: chains are independent, draws of one are not
     means, errors = np.mean(each, axis=0), np.std(each, axis=0, ddof=1) / np.sqrt(args.chains)
@@ -194,7 +194,7 @@ def main() -> int:
     print(f"largest difference: {np.max(np.abs(away)):.2f} Monte Carlo standard errors (allowed: 2)")
     if args.picture:
         picture(found[:, :, 4], grid, p, args.picture)
-    return 0 if np.max(np.abs(away)) < 2.0 else 1
+    return 0 if np.max(np.abs(away)) < 2.0 and accepted > 0.5 else 1  # a wrong gradient would be refused
 
 
 if __name__ == "__main__":

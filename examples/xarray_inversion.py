@@ -126,11 +126,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=48, help="cells in a row (default: %(default)s)")
     parser.add_argument("--stations", type=int, default=40, help="default: %(default)s")
     parser.add_argument("--windows", type=int, default=6, help="of 1.5 hours (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=25, help="at most (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=20, help="at most (default: %(default)s)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write the fields as a picture")
     args = parser.parse_args()
-    if args.size < 4 * STEPS or min(args.stations, args.windows, args.iterations) < 1:
-        parser.error(f"--size must be at least {4 * STEPS}, all other numbers at least 1")
+    if args.size < 4 * STEPS or not 1 <= args.stations <= args.size**2:
+        parser.error(f"--size must be at least {4 * STEPS}, --stations from 1 to the number of cells")
+    if min(args.windows, args.iterations) < 1:
+        parser.error("--windows and --iterations must be at least 1")
     return args
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import paradual as pdl
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WHERE = pytest.mark.parametrize("where", [(), ("--cluster", "2")], ids=["threads", "cluster"])
@@ -70,7 +74,7 @@ def test_newton_lu(where: tuple[str, ...], tmp_path: Path) -> None:
 def test_sharded_posterior(where: tuple[str, ...], tmp_path: Path) -> None:
     out = run("sharded_posterior", where, tmp_path)
     # a wrong gradient would not spoil the means of Hamiltonian Monte Carlo, but nearly all would be refused
-    assert numbers(r"(\S+) accepted", out)[0] > 0.6
+    assert numbers(r"accepted (\S+)", out)[0] > 0.6
     assert numbers(r"largest difference: (\S+) Monte Carlo", out)[0] < 2.0
     # as published, with vaguer priors: examples of BUGS, volume 1
     assert numbers(r"beta, g/day +\S+ +\S+ +(\S+)", out)[0] == pytest.approx(6.19, abs=0.01)
@@ -88,3 +92,61 @@ def test_xarray_inversion(where: tuple[str, ...], tmp_path: Path) -> None:
     assert after < 0.5 * before
     start, end = numbers(r"cost (\S+) to (\S+)", out)
     assert end < 0.1 * start
+
+
+def test_the_exact_posterior_agrees_with_dense_algebra() -> None:
+    """The weights of a rat are normal with the covariance s^2 + a^2 11' + b^2 tt', and flat alpha, beta."""
+    script = runpy.run_path(str(EXAMPLES / "sharded_posterior.py"))
+    y, t, wide, units = script["Y"], script["TIMES"], script["WIDE"], script["UNITS"]
+    logs = np.meshgrid(*(np.linspace(*np.log(ends), 24) for ends in ((0.6, 4), (0.1, 1.7), (0.35, 1.3))))
+    a, b, s = (np.exp(log).reshape(-1, 1, 1) for log in logs)
+    v = np.linalg.inv(s**2 * np.eye(5) + a**2 * np.ones((5, 5)) + b**2 * np.outer(t, t))
+    x = np.stack([np.ones(5), t], axis=1)
+    information = x.T @ v @ x
+    lines = np.linalg.solve(information, x.T @ v @ np.mean(y, axis=0)[:, None])[:, :, 0]
+    r = y - (lines @ x.T)[:, None, :]
+    log = 15 * np.linalg.slogdet(v)[1] - 0.5 * np.linalg.slogdet(information)[1]
+    log -= 0.5 * np.sum((r @ v) * r, axis=(1, 2))
+    log += sum(np.log(k) - 0.5 * (k / wide) ** 2 for k in (a, b, s))[:, 0, 0]
+    p = np.exp(log - np.max(log))
+    scales = np.concatenate([a, b, s], axis=2)[:, 0]
+    means = p @ np.concatenate([lines, scales], axis=1) / np.sum(p)
+    found, grid, density = script["reference"]()
+    np.testing.assert_allclose(found, means * units + script["ORIGIN"], rtol=1e-5)
+    assert density @ grid == pytest.approx(found[4], rel=1e-12)
+
+
+def test_the_gradient_of_the_posterior() -> None:
+    script = runpy.run_path(str(EXAMPLES / "sharded_posterior.py"))
+    q = np.random.default_rng(1).normal(0.0, 0.3, (2, 65))
+    shards = [(rats, script["Y"][rats]) for rats in np.array_split(np.arange(30), 3)]
+    with pdl.executor("inline"):
+        pdl.testing.check_grads(lambda q: script["log_posterior"](q, shards)[0], (q,), order=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("neural_network", "--shards 0"),
+        ("neural_network", "--shards 9 --batch 8"),
+        ("neural_network", "--device tpu"),
+        ("newton_lu", "--receivers 0"),
+        ("newton_lu", "--steps 10"),
+        ("newton_lu", "--cluster 2 --address tcp://127.0.0.1:1"),
+        ("sharded_posterior", "--chains 1"),
+        ("sharded_posterior", "--draws 0"),
+        ("xarray_inversion", "--size 8"),
+        ("xarray_inversion", "--stations 0"),
+        ("xarray_inversion", "--stations 10000"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    name: str, options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in {"neural_network": ["sklearn"], "xarray_inversion": ["scipy", "xarray"]}.get(name, []):
+        pytest.importorskip(module)
+    monkeypatch.setattr(sys, "argv", [name, *options.split()])
+    with pytest.raises(SystemExit) as refused:
+        runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]()
+    assert refused.value.code == 2
+    assert "error: " in capsys.readouterr().err
