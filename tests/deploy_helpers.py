@@ -146,7 +146,7 @@ def cluster(
 
 
 def check_options(words: list[str], file: str) -> None:
-    """Fail where a command line has an option that its program does not know; options with values and flags."""
+    """Fail where a command line has an option that is not in a list of tests/deploy_schemas."""
     known = json.loads((SCHEMAS / file).read_text())
     rest = iter(words)
     for word in rest:

@@ -1,4 +1,4 @@
-"""deploy/slurm: the job scripts that dask-jobqueue makes of the settings, run by stand-ins of sbatch and scancel."""
+"""deploy/slurm: the job scripts of dask-jobqueue, run by stand-ins of sbatch and scancel."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import dask
@@ -115,7 +116,7 @@ def test_the_job_as_it_comes(
     assert directives <= {line.removeprefix("#SBATCH ") for line in lines}
     (words,) = (shlex.split(line) for line in lines if "tls://127.0.0.1:1" in line)
     assert words[1:4] == ["-m", *command, "tls://127.0.0.1:1"]
-    options = dict(zip(words, words[1:], strict=False))
+    options = dict(pairwise(words))
     assert options["--dashboard-address"] == "127.0.0.1:0"
     assert options["--tls-key"] == role["key"]
     if file is SETTINGS[1]:
