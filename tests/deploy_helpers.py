@@ -137,6 +137,9 @@ def cluster(
                 assert running.wait(timeout=60) == 0, log.read_text()
             finally:
                 running.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    running.wait(timeout=60)
+                running.kill()
         remaining = psutil.wait_procs(marked(mark), timeout=10)[1]
         assert not remaining, remaining
     finally:

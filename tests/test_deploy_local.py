@@ -54,7 +54,9 @@ def test_nothing_listens_beyond_loopback(running: Cluster) -> None:
         (("--gpus", "0", "p.py"), "must be at least 1"),
     ],
 )
-def test_bad_options(arguments: tuple[str, ...], message: str, monkeypatch, capsys) -> None:
+def test_bad_options(
+    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     run = deploy_helpers.load(Path(RUN))
     monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
     with pytest.raises(SystemExit) as ended:
@@ -76,11 +78,16 @@ def test_the_exit_status_is_that_of_the_program(tmp_path: Path) -> None:
     )
     run = deploy_helpers.load(Path(RUN))
     assert run.run([str(program), "a", "{address}"], "tcp://127.0.0.1:1") == 0
+    program.write_text("import sys; sys.exit(sys.argv[1:] != ['--address=tcp://127.0.0.1:1'])")
+    assert run.run([str(program), "--address={address}"], "tcp://127.0.0.1:1") == 0
+    program.write_text("raise SystemExit(9)")
     assert run.run([str(program), "b", "{address}"], "tcp://127.0.0.1:1") == 9
 
 
 @pytest.mark.parametrize("arguments", [("--workers", "3"), ("--gpus", "2")], ids=["workers", "gpus"])
-def test_the_commands_have_options_that_dask_knows(arguments: tuple[str, ...], monkeypatch) -> None:
+def test_the_commands_have_options_that_dask_knows(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = deploy_helpers.load(Path(RUN))
     monkeypatch.setattr(sys, "argv", ["run.py", *arguments, "p.py"])
     scheduler, workers = run.commands(run.options(), "/tmp")

@@ -94,7 +94,7 @@ def address_in(file: Path, running: list[subprocess.Popen]) -> str:
 
 def run(program: list[str], address: str) -> int:
     """The exit status of the program, with the address of the cluster filled in."""
-    arguments = [address if a == "{address}" else a for a in program]
+    arguments = [argument.replace("{address}", address) for argument in program]
     environment = {**os.environ, "DASK_SCHEDULER_ADDRESS": address}
     return subprocess.run([sys.executable, *arguments], env=environment, check=False).returncode
 

@@ -48,7 +48,7 @@ def options() -> argparse.Namespace:
 
 def run(program: list[str], address: str) -> int:
     """The exit status of the program, with the address of the cluster filled in."""
-    arguments = [address if a == "{address}" else a for a in program]
+    arguments = [argument.replace("{address}", address) for argument in program]
     environment = {**os.environ, "DASK_SCHEDULER_ADDRESS": address}
     return subprocess.run([sys.executable, *arguments], env=environment, check=False).returncode
 
@@ -64,8 +64,8 @@ def main() -> int:
             return 0
         cluster.scale(jobs=args.jobs)
         with Client(cluster) as client:
-            workers = args.jobs * dask.config.get("jobqueue.slurm.processes")
-            client.wait_for_workers(workers, timeout=args.wait)
+            processes = dask.config.get("jobqueue.slurm.processes") or 1  # else dask-jobqueue chooses
+            client.wait_for_workers(args.jobs * processes, timeout=args.wait)
             return run(args.program, cluster.scheduler_address)
 
 

@@ -61,7 +61,7 @@ def hosts_in(file: Path) -> list[str]:
 
 def run(program: list[str], address: str) -> int:
     """The exit status of the program, with the address of the cluster filled in."""
-    arguments = [address if a == "{address}" else a for a in program]
+    arguments = [argument.replace("{address}", address) for argument in program]
     environment = {**os.environ, "DASK_SCHEDULER_ADDRESS": address}
     return subprocess.run([sys.executable, *arguments], env=environment, check=False).returncode
 

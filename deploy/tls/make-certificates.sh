@@ -4,7 +4,7 @@
 #
 #   make-certificates.sh FOLDER [DAYS]        (DAYS of validity: 365 unless given)
 #
-# FOLDER must not exist.  To renew, or to lock out everyone who has a certificate, make a new one.
+# Needs openssl and the GNU tools.  FOLDER must not exist.  To renew, or to lock out everyone who has a certificate, make a new one.
 set -euo pipefail
 umask 077
 
