@@ -9,7 +9,7 @@ set -euo pipefail
 
 if [ -z "${CUDA_VISIBLE_DEVICES:-}" ]; then
     if ! command -v nvidia-smi >/dev/null; then
-        echo "$0: no nvidia-smi, so no GPU: name the devices in CUDA_VISIBLE_DEVICES, or use deploy/local/run.py" >&2
+        echo "$0: there is no nvidia-smi: name the devices in CUDA_VISIBLE_DEVICES, or use local/run.py" >&2
         exit 1
     fi
     CUDA_VISIBLE_DEVICES="$(nvidia-smi --query-gpu=index --format=csv,noheader | paste -s -d ,)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Give Kubernetes the certificates that deploy/tls/make-certificates.sh made: one secret for each role, with that
-# role's key only.  The authority's own key stays here.
+# Give Kubernetes the certificates that deploy/tls/make-certificates.sh made: one secret for each role, with
+# that role's key only.  The authority's own key stays here.
 #
 #   secrets.sh FOLDER [OPTIONS OF KUBECTL, such as --namespace science]
 set -euo pipefail

@@ -13,9 +13,9 @@
 #SBATCH --signal=B:TERM@60
 set -euo pipefail
 
-: "${DASK_CONFIG:?name the TLS settings: run deploy/tls/make-certificates.sh FOLDER, then export DASK_CONFIG=FOLDER/dask.yaml}"
+: "${DASK_CONFIG:?name the TLS settings that deploy/tls/make-certificates.sh makes: FOLDER/dask.yaml}"
 
-# In the background, so that the signal before the time limit is passed on and the workers' jobs are cancelled.
+# In the background: the signal before the time limit is passed on, and the workers' jobs are cancelled.
 python "${SLURM_SUBMIT_DIR:-.}/deploy/slurm/run.py" "$@" &
 trap 'kill -TERM $!' TERM INT
 status=0

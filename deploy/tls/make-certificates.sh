@@ -4,7 +4,8 @@
 #
 #   make-certificates.sh FOLDER [DAYS]        (DAYS of validity: 365 unless given)
 #
-# Needs openssl and the GNU tools.  FOLDER must not exist.  To renew, or to lock out everyone who has a certificate, make a new one.
+# Needs openssl and the GNU tools.  FOLDER must not exist.  To renew, or to lock out everyone who has a
+# certificate, make a new one.
 set -euo pipefail
 umask 077
 
@@ -78,12 +79,15 @@ authorityKeyIdentifier = keyid
 END
 
 key ca-key
-openssl req -x509 -new -sha256 -config extensions.cnf -extensions authority -key ca-key.pem -days "$days" -out ca.pem
+openssl req -x509 -new -sha256 -key ca-key.pem -days "$days" \
+    -config extensions.cnf -extensions authority -out ca.pem
 for role in scheduler worker client; do
     key "$role-key"
-    openssl req -new -sha256 -config extensions.cnf -subj "/CN=Dask $role" -key "$role-key.pem" -out "$role.csr"
+    openssl req -new -sha256 -key "$role-key.pem" \
+        -config extensions.cnf -subj "/CN=Dask $role" -out "$role.csr"
     serial="0x$(openssl rand -hex 16)"
-    openssl x509 -req -sha256 -in "$role.csr" -CA ca.pem -CAkey ca-key.pem -set_serial "$serial" -days "$days" \
+    openssl x509 -req -sha256 -in "$role.csr" -days "$days" \
+        -CA ca.pem -CAkey ca-key.pem -set_serial "$serial" \
         -extfile extensions.cnf -extensions "$role" -out "$role.pem" 2>log || { cat log >&2 && exit 1; }
     openssl verify -CAfile ca.pem "$role.pem" >/dev/null
 done
