@@ -10,8 +10,10 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import asyncssh
+if TYPE_CHECKING:  # pytest imports this file to look for doctests, and asyncssh is optional
+    import asyncssh
 
 
 async def serve(process: asyncssh.SSHServerProcess) -> None:
@@ -37,6 +39,8 @@ async def serve(process: asyncssh.SSHServerProcess) -> None:
 
 
 async def main() -> None:
+    import asyncssh
+
     server = await asyncssh.listen(
         "127.0.0.1",
         0,
