@@ -72,7 +72,8 @@ def commands(args: argparse.Namespace, folder: str) -> tuple[tuple[str, ...], tu
     """The scheduler's and the workers'."""
     file = ("--scheduler-file", f"{folder}/scheduler.json")
     scheduler = ("scheduler", *file, "--port", "0", *LOOPBACK)
-    threads = ("--nthreads", str(args.threads), "--local-directory", folder)
+    # The scheduler's dashboard shows the workers; one for each of them would take a while to start.
+    threads = ("--nthreads", str(args.threads), "--local-directory", folder, "--no-dashboard")
     if args.gpus is None:
         return scheduler, ("worker", *file, "--nworkers", str(args.workers), *threads, *LOOPBACK)
     # One worker for each GPU of CUDA_VISIBLE_DEVICES.  It takes tasks annotated with resources={"GPU": 1}
