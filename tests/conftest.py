@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-for _module in ("helpers", "graph_helpers", "paper_helpers", "xarray_helpers"):
+for _module in ("deploy_helpers", "helpers", "graph_helpers", "paper_helpers", "xarray_helpers"):
     pytest.register_assert_rewrite(_module)
 
 # The same examples on every run, and no database of earlier ones: a test fails for everyone or no one.
