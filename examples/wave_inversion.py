@@ -167,7 +167,7 @@ def where(arguments: argparse.Namespace) -> AbstractContextManager[object]:
     return Client(
         n_workers=arguments.cluster,
         threads_per_worker=1,
-        dashboard_address=":0",
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     )
 
