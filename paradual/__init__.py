@@ -10,6 +10,7 @@ from paradual import errors, operators, rules, testing  # operators: what a dual
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
 from paradual.diagnostics import profile, visualize
 from paradual.graphs import gradients, tangents, value_and_gradients
+from paradual.interop import from_jax, from_torch
 from paradual.jacobians import hessian, jacobian
 from paradual.tasks import Task, executor, map, par, submit
 from paradual.tracing import trace
@@ -23,6 +24,8 @@ __all__ = [
     "custom_vjp",
     "errors",
     "executor",
+    "from_jax",
+    "from_torch",
     "grad",
     "gradients",
     "hessian",
