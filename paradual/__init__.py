@@ -9,6 +9,7 @@ array([1., 1.])
 from paradual import errors, operators, rules, testing  # operators: what a dual can do
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
 from paradual.diagnostics import profile, visualize
+from paradual.estimators import forward_gradient
 from paradual.graphs import gradients, tangents, value_and_gradients
 from paradual.interop import from_jax, from_torch
 from paradual.jacobians import hessian, jacobian
@@ -24,6 +25,7 @@ __all__ = [
     "custom_vjp",
     "errors",
     "executor",
+    "forward_gradient",
     "from_jax",
     "from_torch",
     "grad",
