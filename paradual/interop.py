@@ -155,10 +155,10 @@ def _check_argument(library: str, leaf: Any) -> None:
     cure = ""
     if is_labelled(leaf):
         cure = "pass its data, x.values, and put the labels on the result"
-    elif isinstance(leaf, np.ma.MaskedArray | np.matrix) or hasattr(leaf, "tocsr"):
-        cure = "pass a plain array (for a masked one its data and its mask)"
     elif hasattr(leaf, "__dask_graph__"):
         cure = "call the function in a task, with x.map_blocks(f) or dask.delayed(f)(x)"
+    elif isinstance(leaf, np.ma.MaskedArray | np.matrix) or hasattr(leaf, "tocsr"):
+        cure = "pass a plain array (for a masked one its data and its mask)"
     if cure:
         raise ParadualTypeError(
             f"a function made with from_{library} got a {type(leaf).__name__}{user_line()}: {cure}"
@@ -250,7 +250,7 @@ def _entered(library: Library, leaf: Any) -> Any:
         raise ParadualTypeError(
             f"{library.name} cannot hold an argument of dtype {leaf.dtype}: cast it to float64 or float32"
         ) from error
-    if is_inexact(leaf) and hasattr(leaf, "dtype") and library.dtype(x) != leaf.dtype:
+    if is_inexact(leaf) and hasattr(leaf, "dtype") and library.dtype(x) != leaf.dtype.newbyteorder("="):
         raise ParadualTypeError(
             f"{library.name} turned an argument of dtype {leaf.dtype} into {library.dtype(x)}: its precision "
             "would be lost"
@@ -285,9 +285,8 @@ def _derivative(
     """The results of a derivative, after a look whether the program has given the same as before."""
     *found, _ = step([*leaves, *more], replace(program, steps=(*program.steps, (kind, which))))
     before = [y for y in out if is_inexact(y)]
-    n = len(found) - len(before)
-    again = found[max(n, 0) :]
-    if n < 0 or not all(map(_same, before, again)):
+    n = sum(which) if kind == "pull" else len(before)
+    if len(found) != n + len(before) or not all(map(_same, before, found[n:])):
         raise ParadualValueError(
             f"{_name(program)} gave other results when it was called again "
             "for its derivative: it must do the same each time (no dropout: module.eval(); random "

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,9 @@ JAX = Library(
 # --- PyTorch: its gradient of a real function is df/dx + i df/dy, the conjugate of paradual's ------------
 
 
+_LEVELS = RLock()  # PyTorch counts the levels of its forward mode for all threads together
+
+
 def _torch_scope(leaves: Arrays) -> AbstractContextManager[Any]:
     """Differentiable, wherever the call stands."""
     import torch
@@ -196,6 +200,9 @@ def _torch_detach(x: Any) -> Any:
     return x.detach().resolve_conj().resolve_neg()
 
 
+_NUMPY_DTYPES = frozenset(np.dtype(code).name for code in "?bhilqBHILQefdFD")  # bfloat16 is in none of them
+
+
 def _is_torch(x: Any) -> bool:
     import torch
 
@@ -203,10 +210,8 @@ def _is_torch(x: Any) -> bool:
 
 
 def _torch_dtype(x: Any) -> Any:
-    try:
-        return np.dtype(str(x.dtype).removeprefix("torch."))
-    except TypeError:  # bfloat16 and its like
-        return None
+    name = str(x.dtype).removeprefix("torch.")
+    return np.dtype(name) if name in _NUMPY_DTYPES else None
 
 
 def _torch_vjp(
@@ -261,9 +266,10 @@ def _torch_jvp(
                 raise _detached(k)
         return tuple(results)
 
-    outs, parts = torch.func.jvp(
-        _restricted(checked, xs, varied), tuple(_chosen(xs, varied)), tuple(tangents)
-    )
+    with _LEVELS:
+        outs, parts = torch.func.jvp(
+            _restricted(checked, xs, varied), tuple(_chosen(xs, varied)), tuple(tangents)
+        )
     return list(parts), list(outs)
 
 
