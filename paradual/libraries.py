@@ -278,7 +278,7 @@ def _detached(k: int) -> ParadualTypeError:
         f"result {k} of the PyTorch function does not depend on any of its arguments, as far as PyTorch "
         "knows: it was detached, computed under no_grad or by NumPy, or is the result of "
         "torch.autograd.grad without create_graph=True. Leave these out; if it is meant to be constant "
-        "write y + 0 * x.sum()"
+        "write y + 0 * x.sum(), or compute it in a function of its own"
     )
 
 

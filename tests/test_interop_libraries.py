@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cloudpickle
 import numpy as np
@@ -192,7 +194,8 @@ def test_torch_detached_results_are_refused(torch):
             pdl.hvp(lambda x, f=f: np.sum(f(x) * x * x), A, B)
     f = pdl.from_torch(lambda x: (torch.sum(x * x), torch.sum(x.detach())))  # the second is only looked at
     np.testing.assert_allclose(pdl.grad(lambda x: f(x)[0])(A), 2 * A)
-    np.testing.assert_allclose(pdl.hvp(lambda x: f(x)[0], A, B), 2 * B)
+    with pytest.raises(ParadualTypeError, match=r"result 1 .* function of its own"):
+        pdl.jvp(lambda x: f(x)[0], (A,), (B,))  # forward mode cannot know that
 
 
 def test_torch_results_of_constant_arguments_are_constant(torch):
@@ -229,6 +232,30 @@ def test_torch_functions_with_derivatives_of_their_own(torch):
     np.testing.assert_allclose(pdl.grad(lambda x: np.sum(pdl.grad(lambda x: np.sum(f(x)))(x)))(A), 6 * A)
     with pytest.raises(RuntimeError, match="setup_context"):
         pdl.jvp(f, (A,), (B,))
+
+
+def test_torch_forward_mode_in_two_threads(torch):
+    first, second = threading.Event(), threading.Event()
+
+    def begins(x):
+        first.set()
+        second.wait(0.2)  # in vain: PyTorch cannot have both at once
+        return torch.sin(x)
+
+    def follows(x):
+        second.set()
+        return torch.cos(x)
+
+    def later():
+        assert first.wait(60)
+        return pdl.jvp(pdl.from_torch(follows), (A,), (B,))[1]
+
+    first.clear()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(later)
+        f = pdl.from_torch(begins)
+        np.testing.assert_allclose(pdl.jvp(f, (A,), (B,))[1], np.cos(A) * B)
+        np.testing.assert_allclose(other.result(), -np.sin(A) * B)
 
 
 def test_torch_modes_of_the_caller_do_not_matter(torch):
