@@ -13,6 +13,7 @@ from paradual.estimators import forward_gradient
 from paradual.graphs import gradients, tangents, value_and_gradients
 from paradual.interop import from_jax, from_torch
 from paradual.jacobians import hessian, jacobian
+from paradual.loops import loop
 from paradual.tasks import Task, executor, map, par, submit
 from paradual.tracing import trace
 from paradual.transforms import grad, hvp, jvp, stop_gradient, value_and_grad, vjp
@@ -34,6 +35,7 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "loop",
     "map",
     "par",
     "profile",

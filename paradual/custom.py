@@ -69,16 +69,16 @@ def checkpoint(fn: Function) -> Function:
         # a later `x += 1` must not reach what is kept for the second call
         kept = tuple(leaf.__copy__() if leaf.__class__ in DUALS else leaf for leaf in arguments)
         out, last = _again(Tape((differentiation, segment), []), fn, arguments, structure)
-        used = _imports(last)
+        used = imports_of(last)
         leaves, out_structure = flatten(out)
         jobs = {part.home for part in history(last)}
         active = tuple(leaf.__class__ in DUALS and leaf.home in jobs for leaf in leaves)
-        places = tuple(_place(tape, slot, form) for slot, form in used.items())
-        keep = (fn, kept, structure, tuple(used), (differentiation, segment), active, _sums(leaves, active))
+        places = tuple(place_of(tape, slot, form) for slot, form in used.items())
+        keep = (fn, kept, structure, tuple(used), (differentiation, segment), active, sums_of(leaves, active))
         values = [leaf.value if on else None for leaf, on in zip(leaves, active, strict=True)]
         parts = record_step(tape, _recompute, values, ((places, 0, keep),))
         # what was made within and is known to nobody else is the result's alone
-        _relate_all(
+        relate_all(
             [*arguments, *(leaf for leaf in leaves if leaf.__class__ in DUALS and shared(leaf))], parts
         )
         results = [part if on else leaf for part, leaf, on in zip(parts, leaves, active, strict=True)]
@@ -87,7 +87,7 @@ def checkpoint(fn: Function) -> Function:
     return checkpointed
 
 
-def _relate_all(operands: Any, parts: Any) -> None:
+def relate_all(operands: Any, parts: Any) -> None:
     """Remember which results of a step share memory with its operands, and with each other."""
     sharing: dict[int, list[Dual]] = {}
     for k, x in enumerate([*operands, *parts]):
@@ -113,7 +113,7 @@ def _again(tape: Tape, fn: Function, arguments: Any, structure: Any) -> tuple[An
         ACTIVE.set((*outer, before[-1]) if replaces else outer)
 
 
-def _imports(last: Tape) -> dict[Slot, Any]:
+def imports_of(last: Tape) -> dict[Slot, Any]:
     """The slots that a program used and did not compute, with their forms."""
     found: dict[Slot, Any] = {}
     tapes = list(history(last))
@@ -123,18 +123,18 @@ def _imports(last: Tape) -> dict[Slot, Any]:
     return found
 
 
-def _place(tape: Tape, slot: Slot, form: Any) -> int:
+def place_of(tape: Tape, slot: Slot, form: Any) -> int:
     return slot[1] if slot[0] == tape.home[1] else add_leaf(tape, slot, form)
 
 
-def _sums(leaves: list[Any], active: Any) -> list[tuple[Any, Any]]:
+def sums_of(leaves: list[Any], active: Any) -> list[tuple[Any, Any]]:
     """For each active result two numbers that another result would hardly have: its sum and its size."""
     values = [primal(leaf) for leaf, on in zip(leaves, active, strict=True) if on]
     with np.errstate(all="ignore"):
         return [(np.sum(value), np.sum(np.abs(value))) for value in values]
 
 
-def _same(before: Any, after: Any) -> bool:
+def same_sums(before: Any, after: Any) -> bool:
     """Whether sums agree up to what another order of additions explains."""
     with np.errstate(all="ignore"):
         for (total, size), (again, _) in zip(before, after, strict=True):
@@ -155,7 +155,7 @@ def _recompute_pull(
     leaves, _ = flatten(out)
     jobs = {part.home for part in history(last)}
     again = tuple(leaf.__class__ in DUALS and leaf.home in jobs for leaf in leaves)
-    if tuple(_imports(last)) != slots or again != active or not _same(sums, _sums(leaves, active)):
+    if tuple(imports_of(last)) != slots or again != active or not same_sums(sums, sums_of(leaves, active)):
         raise ParadualValueError(
             f"the checkpointed function {getattr(fn, '__name__', fn)!r} used other values when it was "
             "called again in the reverse pass: it must do the same each time (no random numbers, no "
@@ -247,7 +247,7 @@ class custom_vjp:
         else:
             tangents = _transposed_vjp(places, values, results, keep)
             parts = [_forward_dual(v, t, tape) for v, t in zip(results, tangents, strict=True)]
-        _relate_all(leaves, parts)
+        relate_all(leaves, parts)
         return unflatten(out_structure, parts)
 
 
@@ -306,14 +306,14 @@ class custom_jvp:
             _check_closed(self, (out, t_out), tape)
             results, out_structure = flatten(out)
             parts = [_forward_dual(v, t, tape) for v, t in zip(results, flatten(t_out)[0], strict=True)]
-            _relate_all(leaves, parts)
+            relate_all(leaves, parts)
             return unflatten(out_structure, parts)
         out = self.fn(*unflatten(structure, values))
         _check_closed(self, out, tape)
         results, out_structure = flatten(out)
         keep = (self.rule, tuple(values), structure, tuple(p is not None for p in places))
         parts = record_step(tape, _custom_jvp, results, ((places, 0, keep),))
-        _relate_all(leaves, parts)
+        relate_all(leaves, parts)
         return unflatten(out_structure, parts)
 
 

@@ -52,6 +52,8 @@ def arrays_on(tape: Tape) -> list[Any]:
             stack.extend(part)
         elif isinstance(part, Dual):
             stack.append(part.value)
+        elif isinstance(part, Tape):  # that a loop keeps of its steps
+            stack.extend(inner.records or () for inner in history(part) if isinstance(inner, Tape))
         elif hasattr(part, "nbytes") and memory(part) is not None:
             arrays[id(part)] = part
     return list(arrays.values())

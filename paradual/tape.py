@@ -142,6 +142,7 @@ def backward(
     pull: Callable[..., None],
     settle: Callable[[Any, Any, bool], Any],
     consume: bool = False,
+    owned: Iterable[int] = (),
 ) -> Cotangents:
     """Sweep one tape, last record first: linear factoring, with arrays that accumulate.
 
@@ -160,6 +161,8 @@ def backward(
         ``settle(g, form, is_owned)``: a finished cotangent of a leaf, as it may leave the job.
     consume : bool
         Free each record once it was visited, so that memory falls as the sweep goes on.
+    owned : iterable of int
+        Slots whose seed is an array that nobody else can see, so that more may be added to it in place.
 
     Returns
     -------
@@ -169,7 +172,7 @@ def backward(
     records = tape.records
     assert records is not None
     cotangents: list[Any] = [None] * len(records)
-    owned: set[int] = set()  # slots whose cotangent is an array that nobody else can see
+    owned = set(owned)  # slots whose cotangent is an array that nobody else can see
     found: Cotangents = {}
     for index, g in seeds:
         c = cotangents[index]

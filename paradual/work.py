@@ -13,7 +13,7 @@ from paradual.dual import DUALS, Dual, import_dual, primal
 from paradual.errors import ParadualTypeError
 from paradual.held import check_held
 from paradual.rules.careful import backward_masked
-from paradual.rules.modes import pull
+from paradual.rules.modes import pull, pull_last
 from paradual.tape import ACTIVE, Cotangents, Job, Slot, Stub, Tape, backward, history
 from paradual.trees import flatten, unflatten
 
@@ -73,7 +73,9 @@ def sweep(tape: Tape, seeds: Iterable[Contribution], own: bool = False, consume:
     seeds = merge(seeds)
     consume = consume and not tape.masks
     with np.errstate(all="ignore"):  # an infinite slope is an answer, not an accident
-        found = backward(tape, seeds, pull, settle_owned if own else settle, consume)
+        found = backward(
+            tape, seeds, pull_last if consume else pull, settle_owned if own else settle, consume
+        )
         if tape.masks and has_nan(found):
             masked = backward_masked(tape, [(index, g, True) for index, g in seeds])
             found = {slot: g for slot, (g, _) in masked.items()}

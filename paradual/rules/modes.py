@@ -27,14 +27,25 @@ from paradual.rules.registry import RULES, Rule, kept, lookup
 # --- reverse mode ---------------------------------------------------------------------------------
 
 
-def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int, g: Any) -> None:
-    """Add what one array record contributes to the cotangents of its operands."""
+def pull(
+    records: list[Any], cotangents: list[Any], owned: set[int], index: int, g: Any, last: bool = False
+) -> None:
+    """Add what one array record contributes to the cotangents of its operands.
+
+    If this is the last sweep of its tape, a rule that is `thrifty` may use up what the record keeps.
+    """
     f, form, edges = records[index]
-    if type(g) is not np.ndarray:
-        g = complete(g, form)
     rule = RULES.get(f)
     if rule is None:
         rule = lookup(f)
+    if rule.thrifty:
+        ((operands, _, keep),) = edges
+        for one, part in zip(operands, rule.pulls[0](g, *keep, last=last), strict=True):
+            if part is not None:
+                _contribute(records, cotangents, owned, one, part)
+        return
+    if type(g) is not np.ndarray:
+        g = complete(g, form)
     product = rule.kind == "elementwise"
     if not product and (f is put or f is gain):
         _pull_written(records, cotangents, owned, index, g, edges)
@@ -61,6 +72,11 @@ def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int,
             add(cotangents, owned, operand, c, target)
         else:
             add(cotangents, owned, operand, fit(c, target), target, product)
+
+
+def pull_last(records: list[Any], cotangents: list[Any], owned: set[int], index: int, g: Any) -> None:
+    """`pull` in the last sweep of a tape."""
+    pull(records, cotangents, owned, index, g, True)
 
 
 def _pull_written(records: Any, cotangents: Any, owned: Any, index: int, g: Any, edges: Any) -> None:

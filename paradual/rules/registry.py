@@ -65,6 +65,7 @@ class Rule:
     push_keeps: tuple[tuple[str, Any], ...] = ()
     reason: str = ""
     masks: bool = False  # whether it selects entries (np.where)
+    thrifty: bool = False  # joint, gets None for missing cotangents, and is told `last`: see `modes.pull`
     variant: Function | None = None  # a definition for calls with parameters that the rule does not know
     allowed: frozenset[str] = field(default=frozenset())
 
