@@ -219,3 +219,14 @@ def test_observations_are_copies_in_every_mode():
     assert f(A) == pytest.approx(expected)
     assert pdl.jvp(f, (A,), (A,)) == pytest.approx((expected, expected))
     np.testing.assert_allclose(pdl.grad(f)(A), np.full(3, 20.0))
+
+
+def test_the_cotangent_that_is_given_stays_as_it_is():
+    """What is found for a leaf that is passed on is added to in place, but not that."""
+    x = np.linspace(0.1, 0.9, 50)
+    _, pullback = pdl.vjp(lambda x: pdl.loop(lambda i, s: (s[0] + s[1], s[1]), (x, x * 2.0), 4), x)
+    given = np.ones(50), x.copy()
+    found = pullback(given)[0]
+    np.testing.assert_array_equal(given[0], 1.0)
+    np.testing.assert_array_equal(given[1], x)
+    np.testing.assert_allclose(found, 1.0 + 2 * (x + 4))
