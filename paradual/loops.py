@@ -99,8 +99,9 @@ def loop(
     Notes
     -----
     The schedules of ``checkpoint_schedules`` (``pip install 'paradual[schedules]'``) are those of Griewank
-    and Walther (ACM TOMS 26, 2000) and its successors.  Memory is bounded for the innermost reverse mode;
-    forward mode, alone or over reverse mode, keeps nothing more.
+    and Walther (ACM TOMS 26, 2000) and its successors.  It is the innermost differentiation whose memory is
+    bounded: that of `grad`, and of `hvp`, which is forward mode over reverse mode.  In a gradient of a
+    gradient, or of `jvp`, the outer reverse mode keeps every step.
 
     Examples
     --------
@@ -183,12 +184,9 @@ def _plain(step: Function, observe: Function | None, state: Any, n: int, form: A
 
 
 def _count(n: Any) -> int:
-    try:
-        number = -1 if isinstance(n, bool | np.bool_ | Dual) else operator.index(n)
-    except TypeError:
-        number = -1
-    if isinstance(n, bool | np.bool_ | Dual) or not hasattr(n, "__index__") or np.ndim(n):
+    if isinstance(n, bool | np.bool_ | np.ndarray | Dual) or not hasattr(n, "__index__"):
         raise ParadualTypeError(f"the number of steps of a loop is an int, not a {type(n).__name__}")
+    number = operator.index(n)
     if number < 0:
         raise ParadualValueError(f"a loop cannot have {number} steps: give a number that is not negative")
     return number

@@ -98,6 +98,24 @@ def in_place(loop, n=6):
     return f
 
 
+def plain_in_place(loop, n=6):
+    """The step writes into a constant leaf of its state."""
+
+    def f(x):
+        start = np.ones(3)
+
+        def step(i, state):
+            u, counts = state
+            counts[i % 3] += 1.0
+            return u * counts * 0.5 + 0.1 * np.sin(u), counts
+
+        u, counts = loop(step, (x, start.copy() if loop is plain else start), n)
+        assert start.sum() == 3.0
+        return (u * counts).sum()
+
+    return f
+
+
 def appearing(loop, n=5):
     """Leaves that become constant and those that cease to be."""
 
@@ -188,7 +206,20 @@ def beside(loop, n=5):
     return f
 
 
-PROGRAMS = [linear, captured, leapfrog, in_place, appearing, nested, tasks, masked, numbers, unused, beside]
+PROGRAMS = [
+    linear,
+    captured,
+    leapfrog,
+    in_place,
+    plain_in_place,
+    appearing,
+    nested,
+    tasks,
+    masked,
+    numbers,
+    unused,
+    beside,
+]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
@@ -403,6 +434,20 @@ def test_loops_in_dask_graphs(tapes, scheduler):
     expected = pdl.grad(lambda x: 3 * captured(plain)(x) * in_place(plain)(x))(A)
     with dask.config.set(scheduler=scheduler):
         np.testing.assert_allclose(pdl.gradients(loss, x, tapes=tapes).compute(), expected, rtol=1e-12)
+
+
+def test_a_state_with_labels():
+    xr = pytest.importorskip("xarray")
+    labelled = lambda x: xr.Dataset({"u": ("a", x), "v": ("a", x * 2.0)}, coords={"a": [1, 2, 3]})  # noqa: E731
+
+    def f(loop):
+        def g(x):
+            state = loop(lambda i, s: s.assign(u=s.u + 0.1 * np.sin(s.v), v=s.v * s.u), labelled(x), 4)
+            return (state.u * state.v).sum().data[()]
+
+        return g
+
+    np.testing.assert_allclose(pdl.grad(f(pdl.loop))(A), pdl.grad(f(plain))(A), rtol=1e-13)
 
 
 def test_jacobians_and_profiles():
