@@ -9,7 +9,9 @@ array([1., 1.])
 from paradual import errors, operators, rules, testing  # operators: what a dual can do
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
 from paradual.diagnostics import profile, visualize
+from paradual.estimators import forward_gradient
 from paradual.graphs import gradients, tangents, value_and_gradients
+from paradual.interop import from_jax, from_torch
 from paradual.jacobians import hessian, jacobian
 from paradual.loops import loop
 from paradual.tasks import Task, executor, map, par, submit
@@ -24,6 +26,9 @@ __all__ = [
     "custom_vjp",
     "errors",
     "executor",
+    "forward_gradient",
+    "from_jax",
+    "from_torch",
     "grad",
     "gradients",
     "hessian",

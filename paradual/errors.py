@@ -9,6 +9,7 @@ __all__ = [
     "LeakedDualError",
     "NotDifferentiableError",
     "ParadualError",
+    "ParadualImportError",
     "ParadualTypeError",
     "ParadualValueError",
     "user_line",
@@ -25,6 +26,10 @@ class ParadualTypeError(ParadualError, TypeError):
 
 class ParadualValueError(ParadualError, ValueError):
     """A value of the right kind with a wrong shape, size or structure."""
+
+
+class ParadualImportError(ParadualError, ImportError):
+    """An optional package that is not installed; the message has the command."""
 
 
 class NotDifferentiableError(ParadualTypeError):

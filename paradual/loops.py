@@ -48,6 +48,7 @@ from paradual.timesteps import (
     kind_of,
     not_repeated,
     reverse_step,
+    senseless,
 )
 from paradual.trees import flatten, unflatten
 
@@ -98,8 +99,9 @@ def loop(
     Notes
     -----
     The schedules of ``checkpoint_schedules`` (``pip install 'paradual[schedules]'``) are those of Griewank
-    and Walther (ACM TOMS 26, 2000) and its successors.  Memory is bounded for the innermost reverse mode;
-    forward mode, alone or over reverse mode, keeps nothing more.
+    and Walther (ACM TOMS 26, 2000) and its successors.  It is the innermost differentiation whose memory is
+    bounded: that of `grad`, and of `hvp`, which is forward mode over reverse mode.  In a gradient of a
+    gradient, or of `jvp`, the outer reverse mode keeps every step.
 
     Examples
     --------
@@ -131,7 +133,7 @@ def loop(
     del leaves, state
     _follow(run, rows)
     if run.position != n:
-        raise _incomplete(n)
+        raise senseless(f"its forward pass ends after {run.position} of {n} steps")
     places.extend(place_of(tape, slot, form) for slot, form in run.used.items())
     results = [value if on else None for value, on in zip(run.values, run.active, strict=True)]
     results.extend(
@@ -182,12 +184,9 @@ def _plain(step: Function, observe: Function | None, state: Any, n: int, form: A
 
 
 def _count(n: Any) -> int:
-    try:
-        number = -1 if isinstance(n, bool | np.bool_ | Dual) else operator.index(n)
-    except TypeError:
-        number = -1
-    if isinstance(n, bool | np.bool_ | Dual) or not hasattr(n, "__index__") or np.ndim(n):
+    if isinstance(n, bool | np.bool_ | np.ndarray | Dual) or not hasattr(n, "__index__"):
         raise ParadualTypeError(f"the number of steps of a loop is an int, not a {type(n).__name__}")
+    number = operator.index(n)
     if number < 0:
         raise ParadualValueError(f"a loop cannot have {number} steps: give a number that is not negative")
     return number
@@ -219,9 +218,7 @@ def _follow(run: Run, rows: Rows) -> None:
             _forward(run, a, b, c % 4, c // 4)
         elif kind == REVERSE:
             if a != run.left:
-                raise InternalError(
-                    f"the schedule of a loop reverses step {a - 1}, where {run.left} are left"
-                )
+                raise senseless(f"it reverses step {a - 1}, where {run.left} are left")
             run.position, run.values, run.sharing, run.left = None, [], [], b
             for i in range(a - 1, b - 1, -1):
                 reverse_step(run, i, bool(c))
@@ -233,7 +230,7 @@ def _follow(run: Run, rows: Rows) -> None:
 
 def _forward(run: Run, n0: int, n1: int, keeps: int, storage: int) -> None:
     if run.position != n0:
-        raise InternalError(f"the schedule of a loop runs step {n0}, but the state is that of {run.position}")
+        raise senseless(f"it runs step {n0}, but the state at hand is that of {run.position}")
     before = _snapshot(run) if keeps & STATE else None
     active, observed = run.active, run.observed
     tapes: list[tuple[int, Recorded]] = []
@@ -255,7 +252,7 @@ def _forward(run: Run, n0: int, n1: int, keeps: int, storage: int) -> None:
 def _transfer(run: Run, n: int, source: int, target: int, move: bool) -> None:
     found = run.stored.pop((n, source), None) if move else run.stored.get((n, source))
     if found is None:
-        raise InternalError(f"the schedule of a loop asks for step {n}, of which nothing is kept")
+        raise senseless(f"it asks for step {n}, of which nothing is kept")
     values, active, observed, tapes = found
     if target == WORK:
         if values is not None:
@@ -330,13 +327,6 @@ def _check_again(run: Run, n: int) -> None:
         raise not_repeated(run, n - 1)
 
 
-def _incomplete(n: int) -> ParadualValueError:
-    return ParadualValueError(
-        f"the schedule of a loop does not lead through all {n} steps and back: a schedule that keeps nothing "
-        "is for loops without a reverse pass"
-    )
-
-
 # --- the reverse pass -------------------------------------------------------------------------------------
 
 
@@ -378,7 +368,7 @@ def _looped_pull(
     run.starts = np.cumsum([0, *map(len, marks)])
     _follow(run, rows)
     if run.left:
-        raise _incomplete(n)
+        raise senseless(f"its reverse pass leaves {run.left} of {n} steps")
     found = [c for c, on in zip(run.cotangents, first, strict=True) if on]
     found.extend(complete(run.totals.get(slot), form) for slot, form in zip(slots, forms, strict=True))
     return found

@@ -15,7 +15,7 @@ import numpy as np
 from paradual.arrays import add, complete, form_of, is_buffer, shape_of
 from paradual.custom import imports_of, relate_all
 from paradual.dual import DUALS, Dual, is_inexact, primal
-from paradual.errors import InternalError, ParadualTypeError, ParadualValueError, user_line
+from paradual.errors import ParadualTypeError, ParadualValueError, user_line
 from paradual.held import check_held
 from paradual.kin import shared
 from paradual.reverse import reverse
@@ -59,40 +59,17 @@ class Run:
     tapes : dict of Recorded
         The steps that can be reversed.
     stored : dict
-        ``{(step, storage): (values, active, tapes)}``: what was put away.
+        ``{(step, storage): (values, active, observed, tapes)}``: what was put away.
     sums : dict
         Of states at the ends of stretches, what tells whether they are the same when they are reached again.
     used : dict
-        The slots that the steps have captured; None: not yet all of them.
+        The slots that the steps have captured, with their forms.
     """
 
     __slots__ = (
-        *(
-            "active",
-            "cotangents",
-            "given",
-            "marks",
-            "mine",
-            "owned",
-            "position",
-            "program",
-            "seen",
-            "sharing",
-        ),
-        *(
-            "left",
-            "observed",
-            "spool",
-            "starts",
-            "stored",
-            "sums",
-            "tapes",
-            "totals",
-            "trees",
-            "used",
-            "values",
-            "wanted",
-        ),
+        *("active", "cotangents", "given", "left", "marks", "mine", "observed", "owned", "position"),
+        *("program", "seen", "sharing", "spool", "starts", "stored", "sums", "tapes", "totals"),
+        *("trees", "used", "values", "wanted"),
     )
 
     def __init__(self, program: Program, wanted: dict[Slot, Any] | None) -> None:
@@ -128,6 +105,13 @@ def not_repeated(run: Run, i: int) -> ParadualValueError:
         f"the step {getattr(step, '__name__', step)!r} of a loop gave other values when it was called again "
         f"in the reverse pass (noticed after step {i}): it must do the same each time (no random numbers, no "
         "state that changes beside the loop's own, no captured array that is written to)"
+    )
+
+
+def senseless(what: str) -> ParadualValueError:
+    return ParadualValueError(
+        f"the schedule of a loop does not lead through all steps and back: {what}. A schedule that keeps "
+        "nothing is for loops without a reverse pass"
     )
 
 
@@ -226,7 +210,8 @@ def _call(program: Program, tape: Tape, i: int, state: Any) -> tuple[list[Any], 
     try:
         state = program.step(i, state)
         leaves = check_state(state, i, program.structure, program.kinds)
-        seen, tree = [], None
+        seen: list[Any] = []
+        tree = None
         if program.observe is not None:
             seen, tree = flatten(program.observe(i, state))
             leaves = flatten(state)[0]  # it may have put other values into a list or dict
@@ -289,7 +274,7 @@ def reverse_step(run: Run, i: int, clear: bool) -> None:
     """Take the cotangents of the state after a step to those of the state before it."""
     recorded = run.tapes.pop(i, None)
     if recorded is None:
-        raise InternalError(f"the schedule of a loop reverses step {i}, of which nothing is recorded")
+        raise senseless(f"it reverses step {i}, of which nothing is recorded")
     if not clear:
         recorded = recorded._replace(fresh=False)
         run.tapes[i] = recorded
@@ -360,4 +345,14 @@ def _as_it_is(g: Any, form: Any, is_owned: bool) -> Any:
     return g, is_owned and is_buffer(g), form
 
 
-__all__ = ["Program", "Recorded", "Run", "advance", "check_state", "kind_of", "not_repeated", "reverse_step"]
+__all__ = [
+    "Program",
+    "Recorded",
+    "Run",
+    "advance",
+    "check_state",
+    "kind_of",
+    "not_repeated",
+    "reverse_step",
+    "senseless",
+]

@@ -390,3 +390,45 @@ def test_an_action_of_another_kind():
 
     with pytest.raises(ParadualTypeError, match="asks for object"):
         pdl.grad(lambda x: pdl.loop(lambda i, s: s * x, x, 2, Strange(2)))(2.0)
+
+
+@pytest.mark.parametrize(
+    ("actions", "match"),
+    [
+        ([cs.Forward(0, 1, True, False, RAM), cs.EndForward()], "ends after 1 of 2"),
+        (
+            [cs.Forward(1, 2, True, False, RAM), cs.EndForward()],
+            "runs step 1, but the state at hand is that of 0",
+        ),
+        (
+            [cs.Forward(0, 2, True, False, RAM), cs.EndForward(), cs.Copy(1, RAM, cs.StorageType.WORK)],
+            "asks for step 1",
+        ),
+        (
+            [cs.Forward(0, 2, True, False, RAM), cs.EndForward(), cs.Reverse(2, 1, True)],
+            "reverses step 1, of which",
+        ),
+        (
+            [cs.Forward(0, 2, False, True, cs.StorageType.WORK), cs.EndForward(), cs.Reverse(1, 0, True)],
+            "where 2 are left",
+        ),
+        (
+            [cs.Forward(0, 2, False, True, cs.StorageType.WORK), cs.EndForward(), cs.Reverse(2, 1, True)],
+            "leaves 1 of 2",
+        ),
+    ],
+)
+def test_a_schedule_that_does_not_lead_through(actions, match):
+    """It would be a wrong gradient."""
+
+    class Wrong(cs.CheckpointSchedule):
+        def _iterator(self):
+            yield from actions
+
+        def uses_storage_type(self, storage_type):
+            return False
+
+        is_exhausted = False
+
+    with pytest.raises(ParadualValueError, match=match):
+        pdl.grad(lambda x: pdl.loop(lambda i, s: s * x, x, 2, Wrong(2)))(2.0)
