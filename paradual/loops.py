@@ -121,51 +121,54 @@ def loop(
     prefix = (*job, "loop", tape.forks)
     tape.forks += 1
     program = Program(step, observe, structure, kinds, differentiation, prefix, folder)
+    values, seen, trees = _record(tape, program, leaves, n, schedule)
+    final = unflatten(structure, values)
+    if observe is None:
+        return final
+    rest = iter(seen)
+    return final, [unflatten(tree, [next(rest) for _ in range(tree.num_leaves)]) for tree in trees]
+
+
+def _record(tape: Tape, program: Program, leaves: list[Any], n: int, schedule: Any) -> tuple[Any, Any, Any]:
+    """Run the loop as one record: the leaves of the last state and of the observations, and their trees."""
     rows, again = rows_of(schedule, n)
     run = Run(program, None)
     if uses_disk(rows) or uses_disk(again):
-        run.spool = Spool(folder)  # before the first step, so that it fails early
-    run.position = 0
-    run.active = tuple(leaf.__class__ in DUALS and leaf.home[0] == differentiation for leaf in leaves)
-    run.values = [steady(leaf) if on else secured(leaf) for leaf, on in zip(leaves, run.active, strict=True)]
-    places = [_place(leaf, tape) for leaf, on in zip(leaves, run.active, strict=True) if on]
-    first = run.active
-    del leaves, state
+        run.spool = Spool(program.folder)  # before the first step, so that it fails early
+    own = [leaf.__class__ in DUALS and leaf.home[0] == program.differentiation for leaf in leaves]
+    places = [_place(leaf, tape) for leaf, on in zip(leaves, own, strict=True) if on]
+    run.values = [steady(leaf) if on else secured(leaf) for leaf, on in zip(leaves, own, strict=True)]
+    run.position, run.active = 0, tuple(own)
     _follow(run, rows)
     if run.position != n:
         raise senseless(f"its forward pass ends after {run.position} of {n} steps")
+    found = [value if on else None for value, on in zip(run.values, run.active, strict=True)]
+    marks = [on for row in run.marks for on in row]
+    found.extend(leaf.value if on else None for leaf, on in zip(run.seen, marks, strict=True))
+    if all(value is None for value in found):
+        return run.values, run.seen, run.trees
     places.extend(place_of(tape, slot, form) for slot, form in run.used.items())
-    results = [value if on else None for value, on in zip(run.values, run.active, strict=True)]
-    results.extend(
-        leaf.value if on else None
-        for leaf, on in zip(run.seen, (on for row in run.marks for on in row), strict=True)
+    kept = [(*key, *entry) for key, entry in run.stored.items()]
+    captured = tuple(run.used.items())
+    keep = (
+        program,
+        n,
+        again,
+        own,
+        captured,
+        run.marks,
+        kept,
+        list(run.tapes.items()),
+        list(run.sums.items()),
     )
-    outs = [*run.values, *run.seen]
-    parts: list[Any] = [None] * len(results)
-    if any(part is not None for part in results):
-        kept = [(*key, *entry) for key, entry in run.stored.items()]
-        tapes = list(run.tapes.items())
-        sums = list(run.sums.items())
-        keep = (
-            program,
-            n,
-            again,
-            first,
-            tuple(run.used),
-            tuple(run.used.values()),
-            run.marks,
-            kept,
-            tapes,
-            sums,
-        )
-        parts = record_step(tape, _looped, results, ((tuple(places), 0, keep),))
-        relate_all([leaf for leaf in run.sharing if leaf is not None], parts)
-    merged = [out if part is None else part for part, out in zip(parts, outs, strict=True)]
-    final = unflatten(structure, merged[: len(kinds)])
-    if observe is None:
-        return final
-    rest = iter(merged[len(kinds) :])
-    return final, [unflatten(tree, [next(rest) for _ in range(tree.num_leaves)]) for tree in run.trees]
+    parts = record_step(tape, _looped, found, ((tuple(places), 0, keep),))
+    relate_all([leaf for leaf in run.sharing if leaf is not None], parts)
+    # constants, and what came from outside, as they are
+    merged = [
+        out if part is None else part for part, out in zip(parts, [*run.values, *run.seen], strict=True)
+    ]
+    size = len(leaves)
+    return merged[:size], merged[size:], run.trees
 
 
 def _plain(step: Function, observe: Function | None, state: Any, n: int, form: Any) -> Any:
@@ -340,15 +343,14 @@ def _looped_pull(
     n: int,
     rows: Rows,
     first: Any,
-    slots: Any,
-    forms: Any,
+    captured: Any,
     marks: Any,
     kept: list[Any],
     tapes: list[Any],
     sums: Any,
     last: bool = False,
 ) -> list[Any]:
-    run = Run(program, dict(zip(slots, forms, strict=True)))
+    run = Run(program, dict(captured))
     run.stored = {(n0, storage): entry for n0, storage, *entry in kept}
     run.tapes = dict(tapes)
     if last:  # what is kept is freed as it is used
@@ -370,7 +372,7 @@ def _looped_pull(
     if run.left:
         raise senseless(f"its reverse pass leaves {run.left} of {n} steps")
     found = [c for c, on in zip(run.cotangents, first, strict=True) if on]
-    found.extend(complete(run.totals.get(slot), form) for slot, form in zip(slots, forms, strict=True))
+    found.extend(complete(run.totals.get(slot), form) for slot, form in captured)
     return found
 
 

@@ -369,6 +369,20 @@ def test_memory_of_the_default():
     assert ahead < 14
 
 
+def test_snapshots_are_freed_as_they_are_used():
+    """By the one pass of `grad`: when its last step is due, all other snapshots are gone."""
+    x = np.linspace(0.1, 1.0, 4_000)
+    seen = []
+
+    def step(i, u):
+        seen.append(tracemalloc.get_traced_memory()[0] / x.nbytes)
+        return np.sin(u)
+
+    peak(pdl.grad(lambda x: pdl.loop(step, x, 100).sum()), x)
+    first, last = seen[100], seen[190]
+    assert 7 < first - last < 10
+
+
 def test_snapshots_are_kept_for_as_long_as_the_pullback():
     x = np.linspace(0.1, 1.0, 4_000)
     _, pullback = pdl.vjp(lambda x: wide(pdl.loop, 64, x, x), x)

@@ -1,5 +1,7 @@
 """Loops: what is refused or noticed, and arrays that are written to or share memory."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -230,3 +232,37 @@ def test_the_cotangent_that_is_given_stays_as_it_is():
     np.testing.assert_array_equal(given[0], 1.0)
     np.testing.assert_array_equal(given[1], x)
     np.testing.assert_allclose(found, 1.0 + 2 * (x + 4))
+
+
+def test_the_same_value_twice():
+    """In the state, and in an observation: its cotangents are added."""
+
+    def f(loop):
+        def g(x):
+            def step(i, state):
+                a, b = state
+                c = np.sin(a) * b + x
+                return c, c
+
+            (a, b), seen = loop(step, (x, x), 4, observe=lambda i, s: (s[0], s[0]))
+            return (a * b).sum() + sum((p * q * (k + 1.0)).sum() for k, (p, q) in enumerate(seen))
+
+        return g
+
+    np.testing.assert_allclose(pdl.grad(f(pdl.loop))(A), pdl.grad(f(plain))(A), rtol=1e-13)
+
+
+def test_a_small_observation_does_not_keep_the_state():
+    x = np.linspace(0.1, 0.9, 4_000)
+
+    def f(x):
+        u, seen = pdl.loop(lambda i, u: np.sin(u) * 1.1, x, 49, observe=lambda i, u: u[5:7])
+        return u.sum() + sum(part.sum() for part in seen)
+
+    for call in (pdl.grad(f), f, lambda x: pdl.jvp(f, (x,), (x,))):
+        tracemalloc.start()
+        try:
+            call(x)
+            assert tracemalloc.get_traced_memory()[1] < 30 * x.nbytes
+        finally:
+            tracemalloc.stop()
