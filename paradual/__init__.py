@@ -9,8 +9,10 @@ array([1., 1.])
 from paradual import errors, operators, rules, testing  # operators: what a dual can do
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
 from paradual.diagnostics import profile, visualize
+from paradual.equations import fixed_point, minimize, root
 from paradual.graphs import gradients, tangents, value_and_gradients
 from paradual.jacobians import hessian, jacobian
+from paradual.linear import linear_solve
 from paradual.tasks import Task, executor, map, par, submit
 from paradual.tracing import trace
 from paradual.transforms import grad, hvp, jvp, stop_gradient, value_and_grad, vjp
@@ -23,15 +25,19 @@ __all__ = [
     "custom_vjp",
     "errors",
     "executor",
+    "fixed_point",
     "grad",
     "gradients",
     "hessian",
     "hvp",
     "jacobian",
     "jvp",
+    "linear_solve",
     "map",
+    "minimize",
     "par",
     "profile",
+    "root",
     "rules",
     "stop_gradient",
     "submit",

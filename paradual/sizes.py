@@ -52,6 +52,8 @@ def arrays_on(tape: Tape) -> list[Any]:
             stack.extend(part)
         elif isinstance(part, Dual):
             stack.append(part.value)
+        elif isinstance(within := getattr(part, "last", None), Tape):  # a pullback
+            stack.extend(tape.records or () for tape in history(within) if isinstance(tape, Tape))
         elif hasattr(part, "nbytes") and memory(part) is not None:
             arrays[id(part)] = part
     return list(arrays.values())

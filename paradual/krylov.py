@@ -1,0 +1,106 @@
+"""Linear systems of real vectors without their matrix, by SciPy's iterations or a solver of the user's."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+
+FALLBACK = 2000  # unknowns up to which a matrix is built where an iteration has not converged
+RESTART = 200  # vectors that gmres keeps
+LINEAR = ("auto", "dense", "gmres", "bicgstab", "cg", "minres", "cgs", "lgmres", "gcrotmk", "tfqmr")
+
+
+class Method(NamedTuple):
+    """How linear systems are solved."""
+
+    solver: Any = "auto"  # a name, or solver(operator, b) -> x
+    tol: float | None = None  # of the residual, relative to the right-hand side
+    maxiter: int | None = None
+    symmetric: bool = False  # and positive definite
+
+
+def krylov(
+    apply: Callable[[Any], Any], b: Any, method: Method, eps: float, inverse: Callable[[], Any] | None = None
+) -> Any:
+    """Solve ``apply(u) = b`` for real vectors by one of SciPy's iterations, or a solver of the user's.
+
+    Raises
+    ------
+    ParadualValueError
+        If it does not converge.
+    """
+    tol = method.tol if method.tol is not None else max(1e-10, 200 * eps)
+    size = float(np.linalg.norm(b))
+    if size == 0:
+        return np.zeros_like(b)
+    name = method.solver if isinstance(method.solver, str) else "the linear solver"
+    u = _iterated(apply, b, method, tol)
+    if np.shape(u) != b.shape or np.asarray(u).dtype.kind not in "fiu":
+        raise ParadualValueError(
+            f"{name} returned an array of shape {np.shape(u)} and dtype {np.asarray(u).dtype} for a real "
+            f"system of {b.size} unknowns"
+        )
+    error = float(np.linalg.norm(apply(u) - b)) / size
+    if not error <= 10 * tol:
+        if method.solver == "auto" and inverse is not None and b.size <= FALLBACK:
+            found = inverse()
+            u = found @ b
+            return u + found @ (b - apply(u))
+        raise ParadualValueError(
+            f"{name} did not solve the linear system of {b.size} unknowns: the residual is {error:.1e} of "
+            f"the right-hand side, more than tol={tol:.1e} allows. Allow more iterations (maxiter), "
+            "precondition (a function solver(operator, b)), or choose 'dense' if the matrix fits into memory"
+        )
+    return u
+
+
+def _iterated(apply: Callable[[Any], Any], b: Any, method: Method, tol: float) -> Any:
+    linalg = scipy_module("sparse.linalg", f"solver={method.solver!r}")
+    operator = linalg.LinearOperator((b.size, b.size), matvec=apply, dtype=b.dtype)
+    if callable(method.solver):
+        return method.solver(operator, b)
+    automatic = "cg" if method.symmetric else "gmres"
+    name = automatic if method.solver == "auto" else method.solver
+    if name == "dense":
+        raise InternalError("a dense system has come to an iteration")
+    if name == "gmres":
+        restart = min(b.size, RESTART)
+        cycles = -(-(method.maxiter or max(5 * RESTART, 2 * b.size)) // restart)
+        return linalg.gmres(operator, b, rtol=tol, atol=0.0, restart=restart, maxiter=cycles)[0]
+    options = {"maxiter": method.maxiter or max(1000, 10 * b.size)}
+    atol = {} if name == "minres" else {"atol": 0.0}
+    return getattr(linalg, name)(operator, b, rtol=tol, **atol, **options)[0]
+
+
+def check_method(method: Method) -> Method:
+    """Refuse a linear solver that there is not, before anything is computed."""
+    if not callable(method.solver) and method.solver not in LINEAR:
+        raise ParadualValueError(
+            f"no linear solver {method.solver!r}: choose one of {', '.join(LINEAR)}, or a function "
+            "solver(operator, b)"
+        )
+    return method
+
+
+def scipy_module(name: str, what: str) -> Any:
+    """A module of SciPy, which is optional.
+
+    Raises
+    ------
+    ParadualTypeError
+        If it is not installed; the message has the command.
+    """
+    try:
+        return importlib.import_module(f"scipy.{name}")
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.partition(".")[0] != "scipy":
+            raise
+        raise ParadualTypeError(
+            f"{what} is one of SciPy's, which is not installed: pip install scipy, or give a "
+            "solver of your own"
+        ) from missing
