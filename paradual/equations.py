@@ -89,7 +89,14 @@ def _solution(equation: _Equation, x0: Leaves, find: Find, tol: float, method: M
         return equation.fn(x, *constants)
 
     problem = Problem(
-        equation.name, plainly(fn, levels), plainly(bare, levels), x0, equation.structure, method
+        name=equation.name,
+        fn=plainly(fn, levels),
+        bare=fn,
+        levels=levels,
+        residual=plainly(bare, levels),
+        start=x0,
+        structure=equation.structure,
+        method=method,
     )
     with quiet(1):
         found = find(problem)

@@ -28,7 +28,7 @@ from paradual.apply import record_step
 from paradual.arrays import PYTHON_SCALARS, form_of, is_complex, shape_of, zeros
 from paradual.dual import DUALS, Dual, duals_in, import_dual, position, primal
 from paradual.errors import InternalError, ParadualValueError
-from paradual.krylov import Method, krylov
+from paradual.krylov import FALLBACK, Method, krylov, residual_of
 from paradual.rules.modes import fit_tangent
 from paradual.rules.registry import RULES, Rule
 from paradual.tape import ACTIVE, Tape
@@ -178,7 +178,7 @@ def attach(
     residual: Residual,
     leaves: Leaves,
     method: Method,
-    inverse: Any = None,
+    known: System | None = None,
     inspect: Callable[[System], None] | None = None,
 ) -> Leaves:
     """Give a solution of an equation the derivatives that the equation implies.
@@ -191,8 +191,8 @@ def attach(
         Plain values at which it is zero.
     method : Method
         How linear systems are solved.
-    inverse : array, optional
-        The inverse of the matrix of the residual's pullback, where it is known.
+    known : System, optional
+        The same linear map where it was looked at before: its inverse, and that it is not singular.
     inspect : callable, optional
         Looks at each system before it is used; raises where it is not what it should be.
 
@@ -211,7 +211,7 @@ def attach(
         return leaves
     parts = residual(*leaves)
     while depth := _next(parts, done):
-        system = _system_at(residual, leaves, depth, method, inverse)
+        system = _system_at(residual, leaves, depth, method, known)
         if inspect is not None:
             inspect(system)
         leaves = _stepped(system, leaves, [_above(part, depth) for part in parts], depth)
@@ -251,7 +251,7 @@ RULES[_newton] = Rule("general", _newton, pulls=(_newton_pull,), joint=True)
 # --- linear systems -------------------------------------------------------------------------------------
 
 
-def _system_at(residual: Residual, leaves: Leaves, depth: int, method: Method, inverse: Any) -> System:
+def _system_at(residual: Residual, leaves: Leaves, depth: int, method: Method, known: Any) -> System:
     """The transposed Jacobian as the differentiation at a depth sees it: those outside it are in it."""
     outer = frozenset(tape.home[0] for tape in ACTIVE.get()[1:depth])
     with quiet(depth) as gone, executor("inline"):
@@ -262,9 +262,33 @@ def _system_at(residual: Residual, leaves: Leaves, depth: int, method: Method, i
             with quiet(1, depth):
                 given = tuple(unravel(np.ones(ravel(_results(pull)).size), _results(pull)))
                 varies = any(dual.home[0] in outer for dual in duals_in(without(pull(given), gone)))
+    inverse = known.inverse if known is not None else None
     if inverse is None and dense(method, leaves):
         inverse = inverted(pull)
+    if inverse is None and known is None and not _regular(pull, method):
+        if method.solver != "auto" or ravel(_results(pull)).size > FALLBACK:
+            raise ParadualValueError(
+                "the Jacobian of the equation is singular at its solution, or too ill-conditioned for "
+                f"linear={method.solver!r}: it did not come near the solution of a linear system with a "
+                "random right-hand side. Precondition (a function solver(operator, b)), allow more "
+                "iterations (maxiter), or choose 'dense' if the matrix fits into memory"
+            )
+        inverse = inverted(pull)
     return System(pull, inverse, method, varies)
+
+
+def _regular(pull: Pullback, method: Method) -> bool:
+    """Whether a system with a random right-hand side has a solution: no singular one has, though it may
+    have many for the right-hand sides that come up.
+
+    What a null vector of a matrix of n unknowns leaves of a random vector is about n^-1/2 of it.
+    """
+    gone = frozenset(tape.home[0] for tape in ACTIVE.get()[1:])
+    n = ravel(_results(pull)).size
+    b = np.random.default_rng(0).standard_normal(n)
+    tol = 1e-3 / n**0.5
+    with quiet(1):
+        return residual_of(applied(without(pull, gone), gone), b, method._replace(tol=tol))[1] <= 2 * tol
 
 
 def system_of(residual: Residual, leaves: Leaves, method: Method) -> System:
@@ -309,7 +333,8 @@ def solved(system: System, b: Leaves) -> Leaves:
     def residual(*v: Any) -> tuple[Any, ...]:
         return tuple(p - q for p, q in zip(system.pull(v), b, strict=True))
 
-    return attach(residual, u, system.method, _turned(system.inverse, like))
+    known = system._replace(inverse=_turned(system.inverse, like))
+    return attach(residual, u, system.method, known)
 
 
 def _solve(system: System, b: Any, eps: float, gone: frozenset[Any]) -> Any:
@@ -320,7 +345,12 @@ def _solve(system: System, b: Any, eps: float, gone: frozenset[Any]) -> Any:
         return system.inverse @ b
     with quiet(1):
         pull = without(system.pull, gone) if system.varies else system.pull
-        return krylov(applied(pull, gone), b, system.method, eps, lambda: inverted(pull))
+        try:
+            return krylov(applied(pull, gone), b, system.method, eps)
+        except ParadualValueError:
+            if system.method.solver != "auto" or b.size > FALLBACK:
+                raise
+            return inverted(pull) @ b
 
 
 def correction(system: System, rest: Any) -> float:

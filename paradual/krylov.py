@@ -24,33 +24,18 @@ class Method(NamedTuple):
     symmetric: bool = False  # and positive definite
 
 
-def krylov(
-    apply: Callable[[Any], Any], b: Any, method: Method, eps: float, inverse: Callable[[], Any] | None = None
-) -> Any:
-    """Solve ``apply(u) = b`` for real vectors by one of SciPy's iterations, or a solver of the user's.
+def krylov(apply: Callable[[Any], Any], b: Any, method: Method, eps: float) -> Any:
+    """Solve ``apply(u) = b`` for real vectors.
 
     Raises
     ------
     ParadualValueError
-        If it does not converge.
+        If the iteration does not converge.
     """
     tol = method.tol if method.tol is not None else max(1e-10, 200 * eps)
-    size = float(np.linalg.norm(b))
-    if size == 0:
-        return np.zeros_like(b)
-    name = method.solver if isinstance(method.solver, str) else "the linear solver"
-    u = _iterated(apply, b, method, tol)
-    if np.shape(u) != b.shape or np.asarray(u).dtype.kind not in "fiu":
-        raise ParadualValueError(
-            f"{name} returned an array of shape {np.shape(u)} and dtype {np.asarray(u).dtype} for a real "
-            f"system of {b.size} unknowns"
-        )
-    error = float(np.linalg.norm(apply(u) - b)) / size
+    u, error = residual_of(apply, b, method._replace(tol=tol))
     if not error <= 10 * tol:
-        if method.solver == "auto" and inverse is not None and b.size <= FALLBACK:
-            found = inverse()
-            u = found @ b
-            return u + found @ (b - apply(u))
+        name = method.solver if isinstance(method.solver, str) else "the linear solver"
         raise ParadualValueError(
             f"{name} did not solve the linear system of {b.size} unknowns: the residual is {error:.1e} of "
             f"the right-hand side, more than tol={tol:.1e} allows. Allow more iterations (maxiter), "
@@ -59,7 +44,22 @@ def krylov(
     return u
 
 
-def _iterated(apply: Callable[[Any], Any], b: Any, method: Method, tol: float) -> Any:
+def residual_of(apply: Callable[[Any], Any], b: Any, method: Method) -> tuple[Any, float]:
+    """What a solver finds for ``apply(u) = b``, and the norm of its residual relative to b."""
+    size = float(np.linalg.norm(b))
+    if size == 0:
+        return np.zeros_like(b), 0.0
+    u = _iterated(apply, b, method)
+    if np.shape(u) != b.shape or np.asarray(u).dtype.kind not in "fiu":
+        raise ParadualValueError(
+            f"the linear solver returned an array of shape {np.shape(u)} and dtype {np.asarray(u).dtype} for "
+            f"a real system of {b.size} unknowns"
+        )
+    return u, float(np.linalg.norm(apply(u) - b)) / size
+
+
+def _iterated(apply: Callable[[Any], Any], b: Any, method: Method) -> Any:
+    tol = method.tol
     linalg = scipy_module("sparse.linalg", f"solver={method.solver!r}")
     operator = linalg.LinearOperator((b.size, b.size), matvec=apply, dtype=b.dtype)
     if callable(method.solver):

@@ -114,6 +114,8 @@ def linear_solve(
     with quiet(1):
         _check_linear(apply, plain, method, eps)
         right = ravel(plain).astype(float)
+        if not np.all(np.isfinite(right)):
+            raise ParadualValueError("linear_solve: b is not finite")
         zeros = [np.zeros_like(leaf)[()] if shape_of(leaf) else leaf * 0 for leaf in plain]
         exact = None
         if dense(method, plain):
@@ -122,7 +124,7 @@ def linear_solve(
             found = exact @ right
             found = found + exact @ (right - apply(found))
         else:
-            found = krylov(apply, right, method, eps, None)
+            found = krylov(apply, right, method, eps)
     u = unravel(found, plain)
     return unflatten(structure, attach(equation, u, method))
 
@@ -142,6 +144,8 @@ def _check_linear(apply: Function, like: Leaves, method: Method, eps: float) -> 
     u, v = rng.standard_normal(n), rng.standard_normal(n)
     at_u, at_v, at_zero = apply(u), apply(v), apply(np.zeros(n))
     both = apply(u + 2 * v)
+    if not all(np.all(np.isfinite(at)) for at in (at_u, at_v, both)):
+        raise ParadualValueError("linear_solve: matvec returned values that are not finite")
     size = max(float(np.max(np.abs(at))) for at in (at_u, at_v, both))
     close = max(1e-9, 1e3 * eps) * size
     if np.max(np.abs(at_zero), initial=0.0) > close:

@@ -12,7 +12,7 @@ import numpy as np
 from paradual.arrays import is_complex, shape_of
 from paradual.dual import is_inexact
 from paradual.errors import ParadualError, ParadualTypeError, ParadualValueError
-from paradual.implicit import Leaves, as_like, ravel, solved, system_of, transposed, unravel
+from paradual.implicit import Leaves, as_like, plainly, ravel, solved, system_of, transposed, unravel
 from paradual.krylov import Method, scipy_module
 from paradual.lazy import is_lazy
 from paradual.transforms import stop_gradient, value_and_grad
@@ -30,6 +30,8 @@ class Problem:
 
     name: str
     fn: Function  # of x alone
+    bare: Function  # the same for those who differentiate it: what it has captured may be recorded
+    levels: int  # the differentiations in progress where the solution is wanted
     residual: Function  # of the leaves of x
     start: Leaves
     structure: Any
@@ -240,17 +242,23 @@ def by_minimize(problem: Problem, name: Any) -> Leaves:
     optimize = scipy_module("optimize", f"minimize with solver={name!r}")
 
     def of_leaves(*leaves: Any) -> Any:
-        return problem.fn(unflatten(problem.structure, leaves))
+        return problem.bare(unflatten(problem.structure, leaves))
+
+    both = plainly(value_and_grad(of_leaves, argnums=tuple(range(len(wide)))), problem.levels)
 
     def f(v: Any) -> Any:
-        value, slopes = value_and_grad(of_leaves, argnums=tuple(range(len(wide))))(*unravel(v, wide))
+        value, slopes = both(*unravel(v, wide))
         return float(value), ravel(slopes).astype(float)
 
     if name is not None:
         _check_name("minimize", name, _MINIMIZERS)
         if name.lower() in WITHOUT_SLOPES:
             return _answer_vector(
-                optimize.minimize(lambda v: float(of_leaves(*unravel(v, wide))), v, method=name),
+                optimize.minimize(
+                    lambda v: float(problem.fn(unflatten(problem.structure, unravel(v, wide)))),
+                    v,
+                    method=name,
+                ),
                 problem,
                 wide,
             )

@@ -190,7 +190,8 @@ def _back(g: Any, values: Any, fun: Any, times: Any, span: Any, method: Any, opt
 
     more = _others(options, n, moving)
     asked = [k for k in range(len(times)) if np.any(g[:, k])]  # what else there is adds nothing
-    for k, before in reversed(list(zip(asked, [span[0], *(times[k] for k in asked[:-1])], strict=True))):
+    ends = [span[0], *(times[k] for k in asked)]
+    for k, before in zip(reversed(asked), reversed(ends[:-1]), strict=True):
         state[:n] += g[:, k]
         if before != times[k]:
             state = _run([state], rhs, [before], (times[k], before), method, more).y[:, -1]
@@ -275,8 +276,9 @@ def solve_ivp(*given: Any, **named: Any) -> Any:
     call = dict(bound.arguments)
     options = dict(call.pop("options"))
     args, y0 = call["args"], stacked(call["y0"])
-    for name in ("t_span", "t_eval", "events", "options"):
-        if differentiated(options if name == "options" else call[name]):
+    fixed_parts = {name: call[name] for name in ("t_span", "t_eval", "events")} | options
+    for name, value in fixed_parts.items():
+        if differentiated(value):
             raise NotDifferentiableError(
                 f"solve_ivp is not differentiated with respect to {name}{user_line()}: pass "
                 "paradual.stop_gradient of it if it is constant. For a time, integrate over s from 0 to 1, "
@@ -312,7 +314,7 @@ _WITHOUT = {
     "vectorized": "leave it out",
 }
 adopt(solve_ivp, _original, "paradual.scipy.integrate")
-solve_ivp.__doc__ = """`scipy.integrate.solve_ivp` with derivatives of ``y`` with respect to ``y0`` and ``args``.
+solve_ivp.__doc__ = """`scipy.integrate.solve_ivp` with derivatives of y with respect to ``y0`` and ``args``.
 
 Parameters
 ----------
