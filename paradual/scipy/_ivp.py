@@ -86,9 +86,12 @@ class _Adjoint:
     fun: Any
     n: int
     form: Any  # of y
+    limit: float  # beyond which it has blown up
 
     def __call__(self, t: Any, state: Any, *moving: Any) -> Any:
         y = fit(state[: self.n], self.form)
+        if not _largest([y]) < self.limit:
+            raise ParadualValueError("the solution, integrated backwards, has blown up")
         out, back = _pulled(self.fun, t, y, state[self.n : 2 * self.n], moving)
         return np.concatenate([out, -back])
 
@@ -215,7 +218,7 @@ def _back_anew(g: Any, values: Any, fun: Any, times: Any, span: Any, method: Any
     place = {float(t): k for k, t in enumerate(times)}
     more = _others(options, 2 * n, moving)
     close = more["atol"][0] + more.get("rtol", 1e-3) * np.abs(primal(path))
-    adjoint = _Adjoint(fun, n, ((n,), primal(path).dtype))
+    adjoint = _Adjoint(fun, n, ((n,), primal(path).dtype), 1e3 * (1 + _largest([path])))
     rest: Any = np.zeros(sum(int(np.prod(shape_of(value))) for value in values))
     for k in range(len(knots) - 1, -1, -1):
         now = float(knots[k])
