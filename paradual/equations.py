@@ -186,8 +186,8 @@ def root(
     linear : str or callable
         How the linear system of a derivative is solved: ``"dense"``; ``"gmres"`` or another iteration of
         `scipy.sparse.linalg`; a function ``solver(operator, b)`` of a LinearOperator of real vectors.
-        ``"auto"``: dense up to 200 unknowns, above ``"gmres"``, and dense again (up to 2000) where that
-        does not converge.
+        ``"auto"``: dense up to 200 unknowns, above ``"lgmres"`` and then ``"gmres"``, and dense again (up to
+        2000) where they do not converge.
 
     Returns
     -------
@@ -304,7 +304,7 @@ def minimize(
         The largest element of the gradient may be ``tol * max(1, that at x0)``, and the distance to the
         stationary point about ``tol`` times the size of x: by default 1e-5, in single precision 3e-3.
     linear
-        As for `root`, with ``"cg"`` in the place of ``"gmres"``: the matrix is the Hessian.
+        As for `root`, with ``"cg"`` in the place of the two: the matrix is the Hessian.
 
     Returns
     -------

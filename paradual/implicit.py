@@ -286,7 +286,7 @@ def _regular(pull: Pullback, method: Method) -> bool:
     gone = frozenset(tape.home[0] for tape in ACTIVE.get()[1:])
     n = ravel(_results(pull)).size
     b = np.random.default_rng(0).standard_normal(n)
-    tol = 1e-3 / n**0.5
+    tol = 1e-2 / n**0.5
     with quiet(1):
         return residual_of(applied(without(pull, gone), gone), b, method._replace(tol=tol))[1] <= 2 * tol
 

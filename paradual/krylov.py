@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
+from paradual.errors import ParadualTypeError, ParadualValueError
 
 FALLBACK = 2000  # unknowns up to which a matrix is built where an iteration has not converged
-RESTART = 200  # vectors that gmres keeps
-LINEAR = ("auto", "dense", "gmres", "bicgstab", "cg", "minres", "cgs", "lgmres", "gcrotmk", "tfqmr")
+LINEAR = ("auto", "dense", "gmres", "lgmres", "gcrotmk", "bicgstab", "cgs", "tfqmr", "cg")
+CYCLES = {"gmres": 200, "lgmres": 30, "gcrotmk": 20}  # iterations in what they count as one
 
 
 class Method(NamedTuple):
@@ -59,22 +59,26 @@ def residual_of(apply: Callable[[Any], Any], b: Any, method: Method) -> tuple[An
 
 
 def _iterated(apply: Callable[[Any], Any], b: Any, method: Method) -> Any:
-    tol = method.tol
     linalg = scipy_module("sparse.linalg", f"solver={method.solver!r}")
     operator = linalg.LinearOperator((b.size, b.size), matvec=apply, dtype=b.dtype)
     if callable(method.solver):
         return method.solver(operator, b)
-    automatic = "cg" if method.symmetric else "gmres"
-    name = automatic if method.solver == "auto" else method.solver
-    if name == "dense":
-        raise InternalError("a dense system has come to an iteration")
-    if name == "gmres":
-        restart = min(b.size, RESTART)
-        cycles = -(-(method.maxiter or max(5 * RESTART, 2 * b.size)) // restart)
-        return linalg.gmres(operator, b, rtol=tol, atol=0.0, restart=restart, maxiter=cycles)[0]
-    options = {"maxiter": method.maxiter or max(1000, 10 * b.size)}
-    atol = {} if name == "minres" else {"atol": 0.0}
-    return getattr(linalg, name)(operator, b, rtol=tol, **atol, **options)[0]
+    total = method.maxiter or max(1000, 2 * b.size)
+
+    def run(name: str, start: Any = None) -> tuple[Any, int]:
+        options = {"maxiter": -(-total // CYCLES.get(name, 1))}
+        if name == "gmres":
+            options["restart"] = min(b.size, CYCLES[name])
+        found: tuple[Any, int] = getattr(linalg, name)(
+            operator, b, start, rtol=method.tol, atol=0.0, **options
+        )
+        return found
+
+    if method.solver != "auto":
+        return run(method.solver)[0]
+    u, failed = run("cg" if method.symmetric else "lgmres")
+    # with many more vectors than lgmres keeps, and so more slowly
+    return run("gmres", u)[0] if failed and not method.symmetric else u
 
 
 def check_method(method: Method) -> Method:

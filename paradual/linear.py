@@ -65,7 +65,7 @@ def linear_solve(
     b : pytree
         The right-hand side: arrays of float or complex dtype, floats.
     solver : str or callable
-        ``"gmres"``, ``"bicgstab"``, ``"cg"`` and ``"minres"`` (for a symmetric or Hermitian matvec), or
+        ``"gmres"``, ``"bicgstab"``, ``"cg"`` (for a symmetric or Hermitian, positive definite matvec), or
         another iteration of `scipy.sparse.linalg` by name; ``"dense"``; ``"auto"``, as in `root`; or a
         function ``solver(operator, b)`` that returns u.  It solves the transposed systems of the reverse
         pass too.  The operator and b are real: a complex system is given as a real one of twice the size.
@@ -158,9 +158,9 @@ def _check_linear(apply: Function, like: Leaves, method: Method, eps: float) -> 
             "linear_solve: matvec is not linear: matvec(u + 2 v) is not matvec(u) + 2 matvec(v). Use "
             "paradual.root for an equation that is not linear"
         )
-    if method.solver in ("cg", "minres") and abs(v @ at_u - u @ at_v) > close * n**0.5:
+    if method.solver == "cg" and abs(v @ at_u - u @ at_v) > close * n**0.5:
         raise ParadualValueError(
-            f"linear_solve: solver={method.solver!r} needs a symmetric (or Hermitian) matvec, and this one "
+            "linear_solve: solver='cg' needs a symmetric (or Hermitian) matvec, and this one "
             "is not: choose 'gmres' or 'bicgstab'"
         )
 

@@ -128,7 +128,8 @@ def finder(solver: Any, named: Callable[[Problem, Any], Leaves]) -> Find:
 
     def find(problem: Problem) -> Leaves:
         if callable(solver):
-            return _answer(solver(problem, unflatten(problem.structure, problem.start)), problem)
+            own = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in problem.start]
+            return _answer(solver(problem, unflatten(problem.structure, own)), problem)
         return named(problem, solver)
 
     return find

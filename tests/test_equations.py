@@ -12,7 +12,9 @@ from dask import delayed
 from helpers import nothing_is_left_behind  # noqa: F401
 
 import paradual as pdl
+from paradual import krylov
 from paradual.dual import Dual
+from paradual.sizes import tape_bytes
 from paradual.testing import check_grads
 
 RNG = np.random.default_rng(5)
@@ -226,6 +228,16 @@ def test_a_solver_sees_plain_values_and_leaves_nothing_on_the_tape():
         return len(pullback.last.records)
 
     assert records(150) == records(300) < 60
+
+    def in_place(f, x0):
+        for _ in range(300):
+            x0 -= 0.1 * f(x0)
+        return x0
+
+    start = np.zeros(4)
+    again = pdl.root(coupled, start, 0.7, B, solver=in_place)
+    np.testing.assert_allclose(again, solved(0.7, B), rtol=1e-9)
+    np.testing.assert_array_equal(start, np.zeros(4))
     assert not any(isinstance(x, Dual) for x in seen)
 
 
@@ -298,7 +310,12 @@ def test_many_unknowns():
         left, right = np.concatenate([[0.0], x[:-1]]), np.concatenate([x[1:], [0.0]])
         return (2 + a) * x + 0.1 * x**3 - 0.9 * left - 0.5 * right - 1
 
-    loss = lambda a: np.sum(pdl.root(chain, np.zeros(n), a))  # noqa: E731
+    def loss(a, **options):
+        return np.sum(pdl.root(chain, np.zeros(n), a, **options))
+
+    inverse = 8 * n * n  # bytes, which Dask must know of
+    assert tape_bytes(pdl.vjp(lambda a: loss(a, linear="dense"), 0.5)[1].last) > inverse
+    assert tape_bytes(pdl.vjp(loss, 0.5)[1].last) < inverse
     x = pdl.root(chain, np.zeros(n), 0.5)
     dense = pdl.jacobian(chain)(x, 0.5)
     assert pdl.grad(loss)(0.5) == pytest.approx(np.sum(np.linalg.solve(dense, -x)), rel=1e-7)
@@ -306,6 +323,18 @@ def test_many_unknowns():
     best = lambda c: np.sum(pdl.minimize(lambda x: np.sum((x - c) ** 2 + 0.1 * x**4), np.zeros(n)))  # noqa: E731
     x = pdl.minimize(lambda x: np.sum((x - c) ** 2 + 0.1 * x**4), np.zeros(n))
     np.testing.assert_allclose(pdl.grad(best)(c), 2 / (2 + 1.2 * x**2), rtol=1e-6)
+
+
+def test_a_matrix_where_iterations_do_not_converge(monkeypatch):
+    def chain(x, a):
+        return a * x + 0.1 * x**3 - 0.4 * np.roll(x, 1) - 1
+
+    slope = pdl.grad(lambda a: np.sum(pdl.root(chain, np.zeros(201), a)))
+    expected = slope(2.0)
+    monkeypatch.setattr(krylov, "_iterated", lambda apply, b, method: np.zeros_like(b))
+    assert slope(2.0) == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(pdl.errors.ParadualValueError, match="singular"):
+        pdl.grad(lambda a: np.sum(pdl.root(chain, np.zeros(201), a, linear="lgmres")))(2.0)
 
 
 # --- parallel programs ------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def solve(a, b, **options):
     return pdl.linear_solve(lambda u: a @ u, b, **options)
 
 
-@pytest.mark.parametrize("solver", ["gmres", "bicgstab", "dense", "auto", "lgmres", own])
+@pytest.mark.parametrize("solver", ["gmres", "bicgstab", "dense", "lgmres", "gcrotmk", "cgs", "tfqmr", own])
 def test_general_systems(solver):
     check_grads(lambda a, b: solve(a, b, solver=solver), (A, B))
     np.testing.assert_allclose(solve(A, B, solver=solver), np.linalg.solve(A, B), rtol=1e-8)
@@ -32,12 +32,11 @@ def test_general_systems(solver):
         np.testing.assert_allclose(got, wanted, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("solver", ["cg", "minres"])
-def test_symmetric_systems(solver):
+def test_symmetric_systems():
     S = A @ A.T
 
     def f(a, b):
-        return pdl.linear_solve(lambda u: a @ (a.T @ u), b, solver=solver)
+        return pdl.linear_solve(lambda u: a @ (a.T @ u), b, solver="cg")
 
     np.testing.assert_allclose(f(A, B), np.linalg.solve(S, B), rtol=1e-7)
     check_grads(f, (A, B))
@@ -59,7 +58,6 @@ def test_a_stencil_without_its_matrix_to_third_order():
 
     b = np.cos(np.arange(6.0))
     f = lambda a: pdl.linear_solve(lambda u: laplacian(u, a), b)  # noqa: E731
-    dense = lambda a: np.linalg.solve(laplacian(np.eye(6), a).T, b)  # noqa: E731
     dense = lambda a: np.linalg.solve(np.stack([laplacian(e, a) for e in np.eye(6)], axis=1), b)  # noqa: E731
     orders = [lambda g: pdl.grad(g), lambda g: lambda a: pdl.jvp(g, (a,), (1.0,))[1]]
     w = np.sin(np.arange(6.0))

@@ -102,7 +102,7 @@ def test_every_second_derivative():
     c = 0.7
 
     def f(y0):
-        return np.sum(bernoulli(y0, {"c": c}, times=[1.0], rtol=1e-7, atol=1e-9))
+        return np.sum(bernoulli(y0, {"c": c}, times=[1.0], rtol=1e-6, atol=1e-8))
 
     def forward(g):
         return lambda x: pdl.jvp(g, (x,), (1.0,))[1]
@@ -111,7 +111,7 @@ def test_every_second_derivative():
     expected = -2 * c / (1 + c * y0) ** 3
     for outer in (pdl.grad, forward):
         for inner in (pdl.grad, forward):
-            assert outer(inner(f))(y0) == pytest.approx(expected, rel=1e-5)
+            assert outer(inner(f))(y0) == pytest.approx(expected, rel=1e-4)
     # mixed, of a system whose transpose is another: a gradient of the exponential's derivative
     k = pdl.grad(
         lambda k: (

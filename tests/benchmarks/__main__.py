@@ -12,7 +12,7 @@ from pathlib import Path
 ROW_NAMES = (
     "overhead", "scalars", "chain", "index-loop", "fill-loop", "network", "wave", "dask-threads",
     "dask-processes", "fmult", "fdotprod", "fsummatvec", "frotvecquat", "fneural", "fparticles",
-    "fork", "fork-cluster", "speed-up", "graph-shape", "graph-building", "graph-speed",
+    "fork", "fork-cluster", "speed-up", "graph-shape", "graph-building", "graph-speed", "implicit",
 )  # fmt: skip
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import arrays, chunked, forks, graphs, paper, scalars
+from . import arrays, chunked, forks, graphs, implicit, paper, scalars
 from .measure import HAND, OURS, Line
 from .systems import PEERS
 
@@ -31,6 +31,7 @@ ROWS: dict[str, Callable[[list[Any], bool], list[Line]]] = {
     "graph-shape": graphs.graph_shape,
     "graph-building": graphs.graph_building,
     "graph-speed": graphs.graph_speed,
+    "implicit": implicit.implicit,
 }
 SYSTEMS = (OURS, *PEERS, HAND)
 LEGEND = """\
