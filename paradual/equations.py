@@ -7,6 +7,7 @@ derivatives are follows from the equation: see `paradual.implicit`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ class _Equation:
     like: tuple[Any, ...]  # x0, for the forms of its leaves
 
     def __call__(self, *leaves: Any) -> tuple[Any, ...]:
-        x = unflatten(self.structure, leaves)
+        x = unflatten(self.structure, [copy(leaf) for leaf in leaves])  # fn may write into it
         if self.name == "minimize":
             return tuple(flatten(grad(self.fn)(x, *self.params))[0])
         parts, structure = flatten(self.fn(x, *self.params))

@@ -20,20 +20,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from paradual.apply import record_step
 from paradual.arrays import PYTHON_SCALARS, form_of, is_complex, shape_of, zeros
-from paradual.dual import DUALS, Dual, duals_in, import_dual, position, primal
+from paradual.dual import DUALS, Dual, duals_in, import_dual, is_inexact, position, primal
 from paradual.errors import InternalError, ParadualValueError
+from paradual.inplace import nothing
 from paradual.krylov import FALLBACK, Method, krylov, residual_of
 from paradual.rules.modes import fit_tangent
 from paradual.rules.registry import RULES, Rule
 from paradual.tape import ACTIVE, Tape
 from paradual.tasks import executor
 from paradual.transforms import Pullback, vjp
+from paradual.trees import flatten, unflatten
 from paradual.work import without
 
 Leaves = list[Any]
@@ -131,6 +134,32 @@ def quiet(first: int = 1, last: int | None = None) -> Iterator[frozenset[Any]]:
         ACTIVE.set((*now[:first], *before[first:last], *now[last:]))
 
 
+def tried(fn: Callable[..., Any], *args: Any) -> Any:
+    """Call a function that may have captured what is being differentiated, and may write into its arguments.
+
+    An array that it makes like x can hold a derivative only if x can: so if it fails, once more with
+    arguments that can, as constants.
+    """
+    leaves, structure = flatten(args)
+    try:
+        return fn(*unflatten(structure, [copy(leaf) for leaf in leaves]))
+    except (TypeError, ValueError):
+        if len(ACTIVE.get()) == 1:
+            raise
+        return fn(*unflatten(structure, [_lifted(copy(leaf)) for leaf in leaves]))
+
+
+def _lifted(leaf: Any) -> Any:
+    """An array as a constant of all differentiations in progress."""
+    if shape_of(leaf) == () or not is_inexact(leaf):
+        return leaf
+    tapes = ACTIVE.get()
+    start = position(leaf, tapes) + 1 if leaf.__class__ in DUALS else 1
+    for tape in tapes[start:]:
+        leaf = Dual(leaf, *nothing(tape, leaf))
+    return leaf
+
+
 def plainly(fn: Callable[..., Any], levels: int) -> Callable[..., Any]:
     """A function as a solver sees it: of plain values, with nothing recorded.
 
@@ -145,7 +174,7 @@ def plainly(fn: Callable[..., Any], levels: int) -> Callable[..., Any]:
 
     def plain(*args: Any) -> Any:
         with quiet(1, levels) as gone:
-            return without(fn(*args), gone)
+            return without(tried(fn, *args), gone)
 
     return plain if levels > 1 else fn
 
@@ -209,7 +238,7 @@ def attach(
     done = 0
     if len(ACTIVE.get()) == 1:
         return leaves
-    parts = residual(*leaves)
+    parts = tried(residual, *leaves)
     while depth := _next(parts, done):
         system = _system_at(residual, leaves, depth, method, known)
         if inspect is not None:
@@ -217,7 +246,7 @@ def attach(
         leaves = _stepped(system, leaves, [_above(part, depth) for part in parts], depth)
         done = depth
         if _next(parts, done):
-            parts = residual(*leaves)
+            parts = tried(residual, *leaves)
     return leaves
 
 

@@ -130,6 +130,43 @@ def test_complex_unknowns_of_functions_that_need_not_be_holomorphic(linear):
     )
 
 
+def test_functions_that_write_into_arrays():
+    def residual(x, a, c):
+        out = np.zeros_like(x)
+        x *= 2  # its own argument
+        out[0] = x[0] ** 3 - a[0]
+        out[1:] = c * x[1:] * x[0] - a[1:]
+        out += 0.1 * x
+        return out
+
+    a = np.array([2.0, 3.0, 1.0])
+    check_grads(lambda a, c: pdl.root(residual, np.ones(3), a, c), (a, 0.7))
+    check_grads(lambda a, c: pdl.root(lambda x: residual(x, a, c), np.ones(3), linear="gmres"), (a, 0.7))
+    third = pdl.grad(
+        pdl.grad(lambda c: pdl.jvp(lambda a: np.sum(pdl.root(residual, np.ones(3), a, c)), (a,), (a,))[1])
+    )
+    step = 1e-4
+    second = pdl.grad(
+        lambda c: pdl.jvp(lambda a: np.sum(pdl.root(residual, np.ones(3), a, c)), (a,), (a,))[1]
+    )
+    assert third(0.7) == pytest.approx((second(0.7 + step) - second(0.7 - step)) / (2 * step), rel=1e-5)
+
+    def step(x, a):
+        x *= 0.3
+        x += a
+        return x
+
+    slope = pdl.grad(lambda a: np.sum(pdl.fixed_point(step, np.ones(3), a)))(a)
+    np.testing.assert_allclose(slope, np.full(3, 1 / 0.7), rtol=1e-10)
+
+    def shifted(u, c):
+        out = np.zeros_like(u)
+        out[1:] = c * u[:-1]
+        return 2 * u + out
+
+    check_grads(lambda c: pdl.linear_solve(lambda u: shifted(u, c), a), (0.7,))
+
+
 def test_single_precision_numbers_and_layouts():
     x0 = np.ones(3, np.float32)
     f = lambda b: pdl.root(lambda x, b: x**3 + x - b, x0, b)  # noqa: E731
