@@ -9,10 +9,12 @@ array([1., 1.])
 from paradual import errors, operators, rules, testing  # operators: what a dual can do
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
 from paradual.diagnostics import profile, visualize
+from paradual.equations import fixed_point, minimize, root
 from paradual.estimators import forward_gradient
 from paradual.graphs import gradients, tangents, value_and_gradients
 from paradual.interop import from_jax, from_torch
 from paradual.jacobians import hessian, jacobian
+from paradual.linear import linear_solve
 from paradual.loops import loop
 from paradual.tasks import Task, executor, map, par, submit
 from paradual.tracing import trace
@@ -26,6 +28,7 @@ __all__ = [
     "custom_vjp",
     "errors",
     "executor",
+    "fixed_point",
     "forward_gradient",
     "from_jax",
     "from_torch",
@@ -35,10 +38,13 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "linear_solve",
     "loop",
     "map",
+    "minimize",
     "par",
     "profile",
+    "root",
     "rules",
     "stop_gradient",
     "submit",

@@ -82,7 +82,7 @@ def write(x: Dual, index: Any, value: Any, how: Any) -> None:
     if kin is None or not kin.written or kin.lent or kin.opaque:
         _seize(root)
     if lowered.__class__ in DUALS and root.value.__class__ not in DUALS:
-        root.value = Dual(root.value, *_nothing(ACTIVE.get()[position(lowered, ACTIVE.get())], root.value))
+        root.value = Dual(root.value, *nothing(ACTIVE.get()[position(lowered, ACTIVE.get())], root.value))
         _forget(root, True)
     _store(x.value, index, lowered, how)
     where = Region(moves, index) if moves else index
@@ -91,7 +91,7 @@ def write(x: Dual, index: Any, value: Any, how: Any) -> None:
         if place is not None or how is put:
             t = 0.0 if place is None else place
             if t.__class__ in DUALS and root.place.__class__ not in DUALS:
-                root.place = Dual(root.place, *_nothing(innermost([t]), root.place))
+                root.place = Dual(root.place, *nothing(innermost([t]), root.place))
             _store(*within(root.place, Region(moves, index)), t, how)
     else:
         base = root.place if root.home is tape.home else import_dual(root, tape)
@@ -139,7 +139,7 @@ def assign(target: Any, result: Any) -> Any:
     result = _as_buffer(result)
     if result.__class__ not in DUALS:
         target.value = result
-        target.home, target.place = _nothing(tape, result)
+        target.home, target.place = nothing(tape, result)
     else:
         target.value, target.home, target.place = result.value, result.home, result.place
     if kin_of(target) is not None:
@@ -243,7 +243,7 @@ def constant_like(x: Dual, value: Any) -> Any:
     if x.value.__class__ in DUALS:
         value = constant_like(x.value, value)
     tape = ACTIVE.get()[position(x, ACTIVE.get())]
-    return Dual(value, *_nothing(tape, value))
+    return Dual(value, *nothing(tape, value))
 
 
 class Flat:
@@ -367,13 +367,13 @@ def _enter(root: Dual, inner: Tape) -> None:
         value = value.__copy__()
         value.value = value.value.copy(order="K") if is_buffer(value.value) else value.value.__copy__()
     root.value = value
-    root.home, root.place = _nothing(inner, value)
+    root.home, root.place = nothing(inner, value)
     if kin is not None:
         kin.written = kin.lent = False
         _forget(root, True)
 
 
-def _nothing(tape: Any, value: Any) -> tuple[Home, Any]:
+def nothing(tape: Any, value: Any) -> tuple[Home, Any]:
     """A slot that nothing flows into."""
     if tape.records is None:
         return tape.home, zeros(form_of(value), value)

@@ -54,6 +54,8 @@ def arrays_on(tape: Tape) -> list[Any]:
             stack.append(part.value)
         elif isinstance(part, Tape):  # that a loop keeps of its steps
             stack.extend(inner.records or () for inner in history(part) if isinstance(inner, Tape))
+        elif isinstance(within := getattr(part, "last", None), Tape):  # a pullback
+            stack.extend(tape.records or () for tape in history(within) if isinstance(tape, Tape))
         elif hasattr(part, "nbytes") and memory(part) is not None:
             arrays[id(part)] = part
     return list(arrays.values())

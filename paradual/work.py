@@ -12,6 +12,7 @@ from paradual.arrays import add, settle, settle_owned
 from paradual.dual import DUALS, Dual, import_dual, primal
 from paradual.errors import ParadualTypeError
 from paradual.held import check_held
+from paradual.kin import steady
 from paradual.rules.careful import backward_masked
 from paradual.rules.modes import pull, pull_last
 from paradual.tape import ACTIVE, Cotangents, Job, Slot, Stub, Tape, backward, history
@@ -146,16 +147,55 @@ def _rehomed(leaf: Any, tape: Tape) -> Any:
 
 
 def _rehome_tape(last: Tape, home: Tape) -> Tape:
+    if any(isinstance(tape, Stub) for tape in history(last)):
+        raise ParadualTypeError(
+            "a pullback leaves a Dask task that has forked tasks to other workers: their tapes cannot "
+            "follow it. Fork them to threads, with paradual.executor('threads')"
+        )
+    return _copied(last, _mapped, home)
+
+
+def _copied(last: Tape, change: Callable[[Any, Any], Any], how: Any) -> Tape:
+    """A history of tapes whose records were changed."""
     copies: dict[int, Tape] = {}
     for tape in history(last):
-        if isinstance(tape, Stub):
-            raise ParadualTypeError(
-                "a pullback leaves a Dask task that has forked tasks to other workers: their tapes cannot "
-                "follow it. Fork them to threads, with paradual.executor('threads')"
-            )
+        assert isinstance(tape, Tape)
         records = tape.records
         if records is not None:
-            records = [_mapped(record, home) for record in records]
+            records = [change(record, how) for record in records]
         copy = copies[id(tape)] = Tape(tape.home, records, tuple(copies[id(t)] for t in tape.past))
         copy.leaves, copy.masks, copy.held = tape.leaves, tape.masks, tape.held
-    return copy
+    return copies[id(last)]
+
+
+def without(value: Any, gone: frozenset[Any]) -> Any:
+    """A value as it is without some differentiations: their duals are their values, on tapes too.
+
+    Parameters
+    ----------
+    value : pytree
+        Duals are found as in `rehome`; the tapes in it are in this process.
+    gone : frozenset
+        The differentiations.
+
+    Returns
+    -------
+    pytree
+        The same; tapes are copies.
+    """
+    if not gone:
+        return value
+    leaves, structure = flatten(value)
+    return unflatten(structure, [_without(leaf, gone) for leaf in leaves])
+
+
+def _without(leaf: Any, gone: frozenset[Any]) -> Any:
+    if leaf.__class__ in DUALS:
+        value = _without(steady(leaf), gone)
+        if leaf.home[0] in gone:
+            return value
+        place = leaf.place
+        return Dual(value, leaf.home, place if isinstance(place, int) else _without(place, gone))
+    if leaf.__class__ is Tape:
+        return _copied(leaf, without, gone)
+    return leaf

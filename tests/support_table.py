@@ -45,7 +45,7 @@ NOTES = {
     "numpy.where": "a NaN from the branch not taken does not leak",
     "numpy.zeros_like": "a constant that can be written: y[i] = x",
 }
-REFUSED = ("odeint", "solve_ivp")
+REFUSED = ("odeint",)
 WRITERS = ("copyto", "put", "place", "putmask", "put_along_axis", "fill_diagonal")
 
 

@@ -13,6 +13,7 @@ from paradual.arrays import bare, dispatch, shape_of
 from paradual.errors import NotDifferentiableError, user_line
 from paradual.rules.registry import general
 from paradual.scipy import adopt, differentiated, double, extends, passing
+from paradual.scipy._ivp import solve_ivp as solve_ivp
 from paradual.transforms import grad, jvp
 
 __getattr__ = passing("scipy.integrate")
@@ -247,10 +248,10 @@ def _refused(name: str) -> Any:
             return original(*args, **kwargs)
         raise NotDifferentiableError(
             f"{name} has no derivative rule{user_line()}: write the steps of the method with NumPy functions "
-            "(a loop of Runge-Kutta steps, with paradual.checkpoint around each to save memory)"
+            "(a loop of Runge-Kutta steps), or call solve_ivp, which has derivatives"
         )
 
     return adopt(function, original, __name__)
 
 
-solve_ivp, odeint = map(_refused, ("solve_ivp", "odeint"))
+odeint = _refused("odeint")

@@ -12,8 +12,7 @@ from pathlib import Path
 ROW_NAMES = (
     "overhead", "scalars", "chain", "index-loop", "fill-loop", "network", "wave", "dask-threads",
     "dask-processes", "fmult", "fdotprod", "fsummatvec", "frotvecquat", "fneural", "fparticles",
-    "fork", "fork-cluster", "speed-up", "graph-shape", "graph-building", "graph-speed",
-    "loop",
+    "fork", "fork-cluster", "speed-up", "graph-shape", "graph-building", "graph-speed", "implicit", "loop",
 )  # fmt: skip
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 

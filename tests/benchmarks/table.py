@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import arrays, chunked, forks, graphs, loops, paper, scalars
+from . import arrays, chunked, forks, graphs, implicit, loops, paper, scalars
 from .measure import HAND, OURS, Line
 from .systems import PEERS
 
@@ -32,6 +32,7 @@ ROWS: dict[str, Callable[[list[Any], bool], list[Line]]] = {
     "graph-building": graphs.graph_building,
     "graph-speed": graphs.graph_speed,
     "loop": loops.time_loop,
+    "implicit": implicit.implicit,
 }
 SYSTEMS = (OURS, *PEERS, HAND)
 LEGEND = """\
