@@ -193,6 +193,10 @@ def test_forms_of_the_arguments():
     np.testing.assert_allclose(
         of_k, exact_slopes(K, np.array([1.0, 2.0]), [1.0], np.ones((2, 1)))[1], rtol=1e-7, atol=1e-8
     )
+    # a right-hand side that is a number
+    decay = lambda c: np.sum(solve_ivp(lambda t, y, c: -c * y[0], (0, 1), [2.0], args=(c,), **FINE).y[:, -1])  # noqa: E731
+    assert pdl.grad(decay)(0.7) == pytest.approx(-2 * np.exp(-0.7), rel=1e-7)
+    assert pdl.jvp(decay, (0.7,), (1.0,))[1] == pytest.approx(-2 * np.exp(-0.7), rel=1e-7)
     # a Jacobian of the user's, and a parameter that nothing depends on
     options = {"jac": lambda t, y, k, unused: k}
     slopes = pdl.grad(

@@ -47,6 +47,7 @@ class _Of:
     moving: tuple[int, ...]
     structure: Any
     where: str  # solve_ivp was called
+    matrix: bool = False  # of a Jacobian
 
     def __call__(self, t: Any, y: Any, *moving: Any) -> Any:
         leaves = list(self.leaves)
@@ -55,7 +56,9 @@ class _Of:
         out = stacked(self.fun(t, y, *unflatten(self.structure, leaves)))
         if differentiated(out) and not differentiated(t, y, moving):
             raise NotDifferentiableError(_CAPTURED.format(where=self.where))
-        return out
+        if self.matrix or shape_of(out) == shape_of(y):
+            return out
+        return np.broadcast_to(out, shape_of(y))  # as SciPy does with a number
 
 
 @dataclass(frozen=True)
@@ -301,7 +304,7 @@ def solve_ivp(*given: Any, **named: Any) -> Any:
     fixed = tuple(None if k in moving else leaf for k, leaf in enumerate(leaves))
     fun = _Of(call["fun"], fixed, moving, structure, user_line())
     if callable(options.get("jac")):
-        options["jac"] = _Of(options["jac"], fixed, moving, structure, user_line())
+        options["jac"] = _Of(options["jac"], fixed, moving, structure, user_line(), matrix=True)
     if not is_inexact(primal(y0)):
         y0 = y0.astype(float)
     span, method = tuple(map(float, call["t_span"])), call["method"]
