@@ -2,12 +2,14 @@
 
 import math
 import operator
+import pickle
 
 import numpy as np
 import pytest
 from helpers import VECTOR, X, Y, check, constant, kind_of
 
 import paradual as pdl
+from paradual import apply, operators
 from paradual.dual import Dual
 
 # --- operators ----------------------------------------------------------------------------------------
@@ -248,3 +250,26 @@ def test_complex_arrays():
     assert type(pdl.grad(lambda w: abs(w) ** 2)(3 + 4j)) is complex
     check(lambda x: (x * (1 + 2j) * (1 - 1j)).imag, X)
     assert pdl.grad(lambda x: (x**0.5).imag)(-4.0) == pytest.approx(-0.25)
+
+
+def test_numbers_that_came_to_a_worker_take_the_fast_path_of_forward_mode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their home is another tuple, equal to that of the tape there."""
+    taken = []
+
+    def noted(*arguments):
+        taken.append(scalar(*arguments))
+        return taken[-1]
+
+    def program(x):
+        away = pickle.loads(pickle.dumps(x))
+        assert away.home == x.home
+        assert away.home is not x.home
+        return away * 3.0 + x * away
+
+    scalar = apply.scalar
+    monkeypatch.setattr(operators, "scalar", noted)
+    assert pdl.jvp(program, (2.0,), (1.0,)) == (10.0, 7.0)
+    assert len(taken) == 3
+    assert None not in taken
