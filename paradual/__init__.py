@@ -8,6 +8,7 @@ array([1., 1.])
 
 from paradual import errors, operators, rules, testing  # operators: what a dual can do
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
+from paradual.device import to_device
 from paradual.diagnostics import profile, visualize
 from paradual.graphs import gradients, tangents, value_and_gradients
 from paradual.jacobians import hessian, jacobian
@@ -37,6 +38,7 @@ __all__ = [
     "submit",
     "tangents",
     "testing",
+    "to_device",
     "trace",
     "value_and_grad",
     "value_and_gradients",

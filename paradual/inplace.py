@@ -28,6 +28,7 @@ from paradual.arrays import (
 from paradual.dual import DUALS, Dual, import_dual, innermost, lower, lower_index, position, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, ParadualValueError, user_line
 from paradual.kin import Kin, kin_of, root_of, stale, via_of
+from paradual.locality import address
 from paradual.rules.creation import stacked
 from paradual.rules.modes import target_form
 from paradual.tape import ACTIVE, Home, Tape
@@ -35,7 +36,7 @@ from paradual.tape import ACTIVE, Home, Tape
 
 def setitem(x: Dual, index: Any, value: Any) -> None:
     """``x[index] = value``, with NumPy's semantics: every view of the memory changes with it."""
-    index = lower_index(index)
+    index = lower_index(index, x)
     value = as_array(value)
     kin = kin_of(x)
     if (
@@ -183,7 +184,7 @@ def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
             f"np.{ufunc.__name__}.at into a plain array{user_line()}: it cannot hold a derivative. Create it "
             "with np.zeros_like(x), or np.zeros(shape, like=x), where x is being differentiated"
         )
-    index = lower_index(index)
+    index = lower_index(index, x)
     if ufunc in (np.add, np.subtract):
         (value,) = map(as_array, operand)
         write(x, index, value if ufunc is np.add else -value, gain)
@@ -406,7 +407,7 @@ def _same_memory(x: Dual, index: Any, value: Dual) -> bool:
         and there.dtype == here.dtype  # the real part begins where its array does
         and there.shape == here.shape
         and there.strides == here.strides
-        and there.__array_interface__["data"] == here.__array_interface__["data"]
+        and address(there) == address(here)
     )
 
 

@@ -16,6 +16,7 @@ from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.held import can_change
 from paradual.jobs import ROOT
 from paradual.lazy import LazyPullback, independent, is_lazy, lazy_jvp, lazy_value_and_grad
+from paradual.locality import one_like
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.tape import ACTIVE, INPUT, Slot, Tape, add_leaf
@@ -253,7 +254,7 @@ def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) ->
         value, pullback = _evaluate(restricted, primals, places)
         _check_loss(value)
         slot = pullback.slots[0]
-        one = 1.0 if pullback.forms[0] is float else pullback.forms[0][1].type(1)
+        one = 1.0 if pullback.forms[0] is float else one_like(value)
         gradients = pullback._pull([(slot, one)] if slot is not None else [], consume=True)
         if has_aux:
             value = (value, _detach(aux[-1], pullback.last.home[0]))

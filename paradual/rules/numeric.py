@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from paradual.arrays import cast, dispatch, is_complex, scatter_sum, shape_of
 from paradual.errors import NotDifferentiableError
+from paradual.locality import as_plain, on_device
 from paradual.rules.registry import composed, constant, elementwise, general, linear, multilinear
 from paradual.rules.shaping import pad_zeros
 
@@ -21,7 +22,7 @@ from paradual.rules.shaping import pad_zeros
 def _array(x: Any, dtype: Any = None) -> Any:
     """An array of plain numbers, or a dual, in a dtype if one is given."""
     if not hasattr(x, "place"):
-        return np.asarray(x, dtype)
+        return as_plain(x, dtype)
     return x if dtype is None or x.dtype == dtype else cast(x, np.dtype(dtype))
 
 
@@ -196,7 +197,7 @@ def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> A
     shape = shape_of(x)
     if np.isscalar(condlist) or (not isinstance(condlist[0], list | np.ndarray) and shape):
         condlist = [condlist]
-    masks = np.asarray(condlist, dtype=bool)
+    masks = np.stack(condlist) if any(map(on_device, condlist)) else np.asarray(condlist, dtype=bool)
     if not shape:
         x, masks = np.reshape(x, (1,)), masks.reshape(-1, 1)
     if len(funclist) == len(masks) + 1:

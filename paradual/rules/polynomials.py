@@ -14,12 +14,13 @@ import numpy.polynomial
 
 from paradual.arrays import cast, dispatch, is_complex, shape_of
 from paradual.errors import NotDifferentiableError
+from paradual.locality import as_plain, identity
 from paradual.rules.registry import composed, general
 from paradual.rules.shaping import pad_zeros
 
 
 def _array(x: Any) -> Any:
-    return x if hasattr(x, "place") else np.asarray(x)
+    return x if hasattr(x, "place") else as_plain(x)
 
 
 def _coefficients(name: str, *polynomials: Any) -> list[Any]:
@@ -171,7 +172,7 @@ def characteristic(a: Any) -> Any:
 def _adjugates(a: Any, out: Any) -> list[Any]:
     """Minus the derivatives of the coefficients: d c_k = -tr(M_k dA) (Faddeev and LeVerrier)."""
     n = shape_of(a)[0]
-    matrices = [np.eye(n, dtype=a.dtype)]
+    matrices = [identity(n, a)]
     for k in range(1, n):
         matrices.append(np.matmul(a, matrices[-1]) + out[k] * matrices[0])
     return matrices

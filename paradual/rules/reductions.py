@@ -26,6 +26,11 @@ def _count(shape: Any, axis: Axis) -> int:
     return math.prod(shape[a] for a in _axes(axis, len(shape)))
 
 
+def inverse_order(order: Any) -> list[int]:
+    """The permutation that undoes another one."""
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
 def in_dtype(a: Any, dtype: Any) -> Any:
     """An array in the dtype that a function was told to compute in, if it was."""
     return cast(a, np.dtype(dtype)) if is_given(dtype) and a.dtype != dtype else a
@@ -136,7 +141,7 @@ def _others(a: Any, axis: Axis) -> Any:
     one = np.ones_like(rows[..., :1])
     before = np.cumprod(np.concatenate([one, rows[..., :-1]], axis=-1), axis=-1)
     after = np.flip(np.cumprod(np.concatenate([one, np.flip(rows[..., 1:], -1)], axis=-1), axis=-1), -1)
-    return np.transpose(np.reshape(before * after, shape), np.argsort([*kept, *axes]))
+    return np.transpose(np.reshape(before * after, shape), inverse_order([*kept, *axes]))
 
 
 def _prod_pull(g: Any, a: Any, axis: Axis = None, keepdims: Any = False) -> Any:
@@ -392,7 +397,7 @@ def _average(
                 raise TypeError("Axis must be specified when shapes of a and weights differ.")
             if weights.shape != tuple(a.shape[k] for k in axes):
                 raise ValueError("Shape of weights must be consistent with shape of a along specified axis.")
-            weights = expand_weights(np.transpose(weights, np.argsort(axes)), a.shape, axes)
+            weights = expand_weights(np.transpose(weights, inverse_order(axes)), a.shape, axes)
         precision = np.result_type(a.dtype, weights.dtype, *(["f8"] if a.dtype.kind in "iub" else []))
         scale = np.sum(in_dtype(weights, precision), axis=axes, keepdims=keep)
         if np.any(scale == 0):

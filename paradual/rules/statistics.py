@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from paradual.arrays import cast, is_complex
+from paradual.arrays import bare, cast, is_complex
 from paradual.errors import NotDifferentiableError, user_line
+from paradual.locality import as_plain, filled
 from paradual.rules.reductions import (
     as_array,
     degrees,
     deviations,
     duals_in,
     in_dtype,
+    inverse_order,
     is_given,
     is_set,
     number,
@@ -66,7 +68,7 @@ def _at_rank(f: Any, a: Any, axis: Any, keepdims: Any, weights: Any = None, **q:
         places = np.argsort(values, axis=-1, kind="stable")
         ranks = np.argsort(places, axis=-1).astype(float)
         ranks = np.where(np.isnan(values), np.nan, ranks) if skips else ranks
-        ranks = np.reshape(ranks, [a.shape[k] for k in order]).transpose(np.argsort(order))
+        ranks = np.reshape(ranks, [a.shape[k] for k in order]).transpose(inverse_order(order))
         at = f(ranks, axis=axis, **q)
         form = at.shape[: at.ndim - len(batch)]
     else:
@@ -74,7 +76,7 @@ def _at_rank(f: Any, a: Any, axis: Any, keepdims: Any, weights: Any = None, **q:
         form = at.shape
         kth = {n - 1, *np.floor(at).astype(int).flat, *np.ceil(at).astype(int).flat}
         places = np.argpartition(values, sorted(map(int, kth)), axis=-1)
-        at = np.asarray(at, like=values)
+        at = filled(at, values)
         at = np.broadcast_to(np.reshape(at, (*form, *[1] * len(batch))), form + batch)
     at = np.moveaxis(np.reshape(at, (-1, *batch)), 0, -1)
     if skips:
@@ -259,14 +261,14 @@ def _cov(
     if y is not None:
         x = np.concatenate([x, _variables(arrays[1], "y", rowvar, dtype)], axis=0)
     # NumPy checks the weights, and warns where there are too few observations
-    none = np.zeros((1, x.shape[1]))
+    none = np.zeros_like(bare(x), shape=(1, x.shape[1]), dtype=float)
     np.cov(none, None, True, bias, ddof, _fixed(np.cov, "fweights", fweights), plain(aweights))
     ddof = (1 if bias == 0 else 0) if ddof is None else ddof  # as NumPy asks: bias=None counts as given
     if fweights is None and aweights is None:
         deviation = x - np.mean(x, axis=1, keepdims=True)
         weighted, scale = deviation, x.shape[1] - ddof
     else:
-        w = 1.0 if fweights is None else np.asarray(fweights, dtype=float)
+        w = 1.0 if fweights is None else as_plain(fweights, float)
         w = w if aweights is None else w * as_array(aweights)
         scale = total = np.sum(w)
         if ddof != 0:
@@ -302,7 +304,7 @@ composed(np.corrcoef, _corrcoef)
 
 linear(
     np.bincount,
-    lambda g, x, minlength=0: g[np.asarray(x)],
+    lambda g, x, minlength=0: g[as_plain(x)],
     arrays="weights",
     names="x weights minlength",
 )
