@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from paradual.errors import InternalError
-from paradual.locality import bare, counting, on_device
+from paradual.locality import bare, counting, on_device, unravel
 
 Form = Any  # (shape, dtype), or float or complex for a Python scalar, or a tuple of forms
 
@@ -250,7 +250,7 @@ def within(a: Any, where: Any) -> tuple[Any, Any]:
         return view, where.index
     # laid out otherwise than the array it was made of, or read-only: by the numbers of the elements
     numbers = counting(math.prod(a.shape), like=a).reshape(a.shape)
-    return a, np.unravel_index(follow(numbers, where.moves)[where.index], a.shape)
+    return a, unravel(follow(numbers, where.moves)[where.index], a.shape)
 
 
 def look(a: Any, where: Any) -> Any:

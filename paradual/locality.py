@@ -52,6 +52,17 @@ def grid(shape: Any, like: Any) -> list[Any]:
     ]
 
 
+def unravel(numbers: Any, shape: Any) -> tuple[Any, ...]:
+    """``np.unravel_index(numbers, shape)``, which on a device would wait to check the numbers."""
+    if not on_device(numbers):
+        return np.unravel_index(numbers, shape)
+    parts = []
+    for n in reversed(shape):
+        parts.append(numbers % n if n else numbers)
+        numbers = numbers // max(n, 1)
+    return tuple(reversed(parts))
+
+
 def identity(n: int, like: Any, m: int | None = None, dtype: Any = None) -> Any:
     """``np.eye(n, m)`` in the dtype and on the device of ``like``."""
     dtype = like.dtype if dtype is None else dtype
@@ -73,13 +84,10 @@ def beside(constant: Any, like: Any) -> Any:
     return constant
 
 
-def filled(values: Any, like: Any) -> Any:
-    """A few numbers that are known here, as an array on the device of ``like``: nothing is sent there."""
-    if not on_device(like):
-        return values
-    one = np.ones_like(bare(like), shape=(1,), dtype=values.dtype)
-    parts = [one * value for value in values.ravel()]
-    return np.reshape(np.concatenate(parts), values.shape) if parts else one[:0].reshape(values.shape)
+def any_of(mask: Any) -> bool:
+    """Whether an entry of a mask is true, or may be: of a device this is not asked, for it would take until
+    all that came before is computed."""
+    return on_device(mask) or bool(np.any(mask))
 
 
 def address(array: Any) -> int:

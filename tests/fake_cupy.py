@@ -8,14 +8,10 @@ CuPy allows at a price is counted in `COUNTS`: transfers between host and device
 
 from __future__ import annotations
 
-import functools
 import operator
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 import cupy_api
@@ -28,6 +24,7 @@ FUSED: list[str] = []  # the functions that went through `fuse`
 _CURRENT = threading.local()
 
 KNOWN = frozenset("?bBhHiIlLqQefdFD")
+COMPARISONS = (np.less, np.less_equal, np.equal, np.not_equal, np.greater, np.greater_equal)
 ATOMIC = (np.int32, np.float16, np.float32, np.float64, np.uint32, np.uint64, np.ulonglong)
 # what waits for the device: the shape of the result, or whether there is one, depends on the values
 _WAITS = """
@@ -140,6 +137,8 @@ class ndarray:
                 return NotImplemented
         if unknown := set(kwargs) - {"out", "dtype", "casting", "where", "axis", "keepdims"}:
             raise TypeError(f"Wrong arguments {unknown}")
+        if ufunc in COMPARISONS:  # NumPy makes an array of a number on the left: CuPy looks into it
+            inputs = tuple(x[()] if isinstance(x, np.ndarray) and not x.ndim else x for x in inputs)
         if method == "at":
             target, index, *values = inputs
             if ufunc is np.add:
@@ -280,7 +279,9 @@ class ndarray:
 
 def _restored(array: np.ndarray, device: int) -> ndarray:
     """An array that was pickled, perhaps in a process that has not met this module."""
-    installed()
+    from fake_device import install
+
+    install()
     COUNTS["to_device"] += 1
     return ndarray(array, device)
 
@@ -331,13 +332,11 @@ def _computed(f: Any, args: Any, kwargs: Any) -> Any:
 
 def _call(f: Any, args: Any, kwargs: Any) -> Any:
     """CuPy's function of the same name."""
-    if f.__name__ in WAITS:
-        COUNTS["synchronize"] += 1
-    if f is np.where and len(args) == 1:
-        COUNTS["synchronize"] += 1
-    if f is np.take and isinstance(args[1], np.ndarray):
+    if f.__name__ in WAITS or (f is np.where and len(args) == 1):
+        COUNTS["waits"] += 1
+    if f is np.take and isinstance(args[1], np.ndarray | list | tuple):
         COUNTS["to_device"] += 1
-        args = (args[0], ndarray(args[1]), *args[2:])
+        args = (args[0], ndarray(np.asarray(args[1])), *args[2:])
     if f in (np.asarray, np.asanyarray, np.array, np.ascontiguousarray):
         return asarray(*args, **kwargs)
     if f in (np.zeros_like, np.ones_like, np.empty_like, np.full_like) and "device" in kwargs:
@@ -411,7 +410,7 @@ def _method(name: str) -> Any:
         except TypeError as error:
             raise TypeError(f"{name}() {error}") from None
         if name in WAITS:
-            COUNTS["synchronize"] += 1
+            COUNTS["waits"] += 1
         if name == "astype" and np.dtype(args[0] if args else kwargs["dtype"]).char not in KNOWN:
             raise ValueError(f"Unsupported dtype {args or kwargs}")
         device = self._device
@@ -477,14 +476,6 @@ for _name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides")
     setattr(ndarray, _name, property(operator.attrgetter(f"_array.{_name}")))
 
 
-# --- the modules -------------------------------------------------------------------------------------------
-
-
-def asnumpy(a: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-    """``cupy.asnumpy``."""
-    return a.get() if isinstance(a, ndarray) else np.asarray(a)
-
-
 def asarray(a: Any, dtype: Any = None, order: Any = None, **kwargs: Any) -> ndarray:
     """``cupy.asarray``: from the host, or from another device to the current one."""
     if isinstance(a, ndarray):
@@ -495,59 +486,3 @@ def asarray(a: Any, dtype: Any = None, order: Any = None, **kwargs: Any) -> ndar
     COUNTS["to_device"] += 1
     array = np.array(a, dtype, order=order or "K")
     return ndarray(array)
-
-
-def fuse(*args: Any, **kwargs: Any) -> Any:
-    """``cupy.fuse``, which here only remembers what it was given."""
-
-    def decorated(f: Any) -> Any:
-        @functools.wraps(f)
-        def fused(*operands: Any) -> Any:
-            FUSED.append(kwargs.get("kernel_name") or f.__name__)
-            return f(*operands)
-
-        return fused
-
-    return decorated(args[0]) if args and callable(args[0]) else decorated
-
-
-def scatter_add(a: ndarray, slices: Any, value: Any) -> None:
-    """``cupyx.scatter_add``."""
-    a.scatter_add(slices, value)
-
-
-def modules() -> dict[str, ModuleType]:
-    """``cupy`` and ``cupyx``, as far as they are needed."""
-    cupy, cupyx = ModuleType("cupy"), ModuleType("cupyx")
-    cupy.__dict__.update(
-        __version__=VERSION, ndarray=ndarray, asnumpy=asnumpy, asarray=asarray, array=asarray, fuse=fuse,
-        dtype=np.dtype, is_available=lambda: True,
-        get_array_module=lambda *a: cupy if any(isinstance(x, ndarray) for x in a) else np,
-    )  # fmt: skip
-    cuda, runtime = ModuleType("cupy.cuda"), ModuleType("cupy.cuda.runtime")
-    runtime.__dict__.update(getDeviceCount=lambda: DEVICES, CUDARuntimeError=CUDARuntimeError)
-    cuda.__dict__.update(Device=Device, runtime=runtime)
-    cupy.cuda, cupyx.scatter_add = cuda, scatter_add  # type: ignore[attr-defined]
-    return {"cupy": cupy, "cupy.cuda": cuda, "cupy.cuda.runtime": runtime, "cupyx": cupyx}
-
-
-def installed() -> None:
-    """Let ``import cupy`` find this stand-in from now on, in this process."""
-    if not isinstance(sys.modules.get("cupy"), ModuleType):
-        sys.modules.update(modules())
-
-
-@contextmanager
-def device() -> Iterator[Counter[str]]:
-    """The stand-in is there within the context, which counts transfers and synchronisations."""
-    before = {name: sys.modules.get(name) for name in modules()}
-    sys.modules.update(modules())
-    COUNTS.clear()
-    try:
-        yield COUNTS
-    finally:
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module

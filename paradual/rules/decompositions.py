@@ -41,7 +41,7 @@ import numpy as np
 
 from paradual.arrays import bare, dispatch, is_complex
 from paradual.errors import NotDifferentiableError
-from paradual.locality import counting, identity
+from paradual.locality import any_of, counting, identity
 from paradual.rules.registry import composed, constant, general
 
 NAN = float("nan")
@@ -157,7 +157,7 @@ def _seen(e: Any, w: Any, n: int) -> Any:
 def regular(a: Any, singular: Any) -> Any:
     """Matrices with the singular ones replaced by the identity, and a number to add: NaN for those."""
     singular = np.expand_dims(singular, (-2, -1))
-    if not np.any(singular):
+    if not any_of(singular):
         return a, 0.0
     nan = np.where(singular, NAN, 0.0).astype(a.dtype)
     return np.where(singular, identity(a.shape[-1], a), a), nan
@@ -345,7 +345,7 @@ def _svd_pull(g: Any, out: Any, full: bool = False) -> Any:
             free = np.matmul(_h(q0), bar[..., k:])
             turned = (free - _h(free)) * _beside(free)
             chosen = largest(turned) > tiny * largest(free)  # it depends on the basis that was chosen
-            rest = rest * np.where(chosen, NAN, 1.0) if np.any(chosen) else rest
+            rest = rest * np.where(chosen, NAN, 1.0) if any_of(chosen) else rest
         seen = _of_columns(rest) > tiny * (scale + largest(bar))[..., 0]
         rest = rest * _row(_over(s, zero, seen | flows))
         total = total + (np.matmul(rest, _h(v)) if left else np.matmul(u, _h(rest)))
@@ -388,7 +388,7 @@ def _values(a: Any) -> Any:
     """The singular values by themselves; those that are zero have slope 0 in both modes, as `abs` has."""
     s = singular(a)[1]
     zero = bare(s) <= roundoff(s, max(a.shape[-2:])) * largest(s, 1)
-    return np.where(zero, bare(s), s) if np.any(zero) else s
+    return np.where(zero, bare(s), s) if any_of(zero) else s
 
 
 def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:

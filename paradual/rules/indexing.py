@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import Item, Region, Scatter, bare, cast, gain, item, look, put, scatter_sum, shape_of
-from paradual.locality import as_plain, counting, grid, on_device
+from paradual.locality import as_plain, beside, counting, grid, on_device
 from paradual.rules.registry import composed, linear
 
 linear(operator.getitem, lambda g, b: Scatter(b, g))
@@ -140,7 +140,7 @@ composed(np.partition, _partition)
 def _compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
     if np.ndim(condition) != 1:
         raise ValueError("condition must be a 1-d array")
-    return np.take(a, np.flatnonzero(condition), axis)
+    return np.take(a, beside(np.flatnonzero(condition), a), axis)
 
 
 composed(np.compress, _compress)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from paradual.arrays import bare, dispatch, is_complex, shape_of
-from paradual.locality import identity
+from paradual.locality import any_of, identity
 from paradual.rules.decompositions import (
     conjugate,
     from_triangle,
@@ -457,7 +457,7 @@ def _cond(x: Any, p: Any = None) -> Any:
             out = _matrix_norm(x, p, (-2, -1), False) * _matrix_norm(inverse, p, (-2, -1), False)
             out = out * np.where(singular, np.inf, 1.0).astype(bare(out).dtype)
     known = np.isnan(np.sum(bare(x), axis=(-2, -1))) | ~np.isnan(bare(out))
-    return out if np.all(known) else np.where(known, out, np.inf)
+    return np.where(known, out, np.inf) if any_of(~known) else out
 
 
 composed(np.linalg.cond, _cond)

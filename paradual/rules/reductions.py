@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from paradual.arrays import cast, dispatch, is_complex, shape_of
+from paradual.locality import any_of, on_device
 from paradual.rules.registry import composed, constant, elementwise, general, linear, variant
 
 Axis = Any  # None, an int or a tuple of ints
@@ -296,9 +297,10 @@ def _mean(
     a = in_dtype(a, dtype)
     total = np.sum(select(a, where, 0), axis=axis, out=out, keepdims=keepdims)
     n = count(a, axis, where, is_set(keepdims))
-    if np.all(n):
+    if not any_of(n == 0):
         return total / n
-    warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=4)
+    if not on_device(n):
+        warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=4)
     return number(np.where(n == 0, np.nan, total / np.maximum(n, 1)))
 
 
@@ -326,7 +328,7 @@ def degrees(a: Any, axis: Axis, keepdims: Any, where: Any, ddof: Any, correction
             raise ValueError("ddof and correction can't be provided simultaneously.")
         ddof = correction
     left = count(a, axis, where, is_set(keepdims)) - ddof
-    if np.any(left <= 0):
+    if not on_device(left) and np.any(left <= 0):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=5)
     return left
 
@@ -370,7 +372,7 @@ def _spread(finish: Any) -> Any:
         a = in_dtype(a, dtype)
         n = degrees(a, axis, keepdims, where, ddof, correction)
         total = in_dtype(deviations(a, axis, keepdims, where, mean), dtype)
-        if np.all(n > 0):
+        if not any_of(n <= 0):
             return finish(total / n)
         scale = np.where(n > 0, 1 / np.where(n > 0, n, 1), np.inf)  # 0 / 0 is nan
         return finish(total * scale.astype(total.dtype))

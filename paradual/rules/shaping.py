@@ -15,7 +15,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from paradual.arrays import Scatter, bare, cast, dispatch, shape_of
 from paradual.errors import NotDifferentiableError
-from paradual.locality import beside, counting
+from paradual.locality import counting
 from paradual.rules.reductions import inverse_order
 from paradual.rules.registry import composed, linear
 
@@ -236,8 +236,8 @@ if hasattr(np, "unstack"):
 def _delete(arr: Any, obj: Any, axis: Any = None) -> Any:
     if axis is None:
         arr, axis = np.ravel(arr), 0
-    keep = np.delete(np.arange(_length(arr, axis)), obj)
-    return np.take(arr, beside(keep, arr), axis)
+    keep = np.delete(counting(_length(arr, axis), like=arr), obj)
+    return np.take(arr, keep, axis)
 
 
 composed(np.delete, _delete)

@@ -18,7 +18,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from paradual.arrays import bare, cast, is_complex
 from paradual.errors import NotDifferentiableError, user_line
-from paradual.locality import as_plain, filled
+from paradual.locality import any_of, as_plain, counting, on_device
 from paradual.rules.reductions import (
     as_array,
     degrees,
@@ -71,12 +71,17 @@ def _at_rank(f: Any, a: Any, axis: Any, keepdims: Any, weights: Any = None, **q:
         ranks = np.reshape(ranks, [a.shape[k] for k in order]).transpose(inverse_order(order))
         at = f(ranks, axis=axis, **q)
         form = at.shape[: at.ndim - len(batch)]
+    elif on_device(values):  # which is not asked for the ranks
+        at = f(counting(n, like=values).astype(float), **q)
+        form = at.shape
+        places = np.argsort(values, axis=-1)
+        at = np.broadcast_to(np.reshape(at, (*form, *[1] * len(batch))), form + batch)
     else:
         at = np.asarray(f(np.arange(float(n)), **q))
         form = at.shape
         kth = {n - 1, *np.floor(at).astype(int).flat, *np.ceil(at).astype(int).flat}
         places = np.argpartition(values, sorted(map(int, kth)), axis=-1)
-        at = filled(at, values)
+        at = np.asarray(at, like=values)
         at = np.broadcast_to(np.reshape(at, (*form, *[1] * len(batch))), form + batch)
     at = np.moveaxis(np.reshape(at, (-1, *batch)), 0, -1)
     if skips:
@@ -86,14 +91,16 @@ def _at_rank(f: Any, a: Any, axis: Any, keepdims: Any, weights: Any = None, **q:
         at = np.where(np.isnan(np.take_along_axis(values, places[..., -1:], axis=-1)), n - 1, at)
     low, high = np.floor(at).astype(int), np.ceil(at).astype(int)
     out = np.take_along_axis(rows, np.take_along_axis(places, low, axis=-1), axis=-1)
-    if np.any(low != high):
+    if any_of(low != high):
         above = np.take_along_axis(rows, np.take_along_axis(places, high, axis=-1), axis=-1)
         between = (out + above) / 2 if f in MEDIANS else out + (above - out) * (at - low).astype(_real(a))
         out = np.where(low == high, out, between)
-    if skips and np.any(nothing):
+    if skips and any_of(nothing):
         out = np.where(nothing, np.nan, out)
     out = np.moveaxis(out, -1, 0) if form else out[..., 0]
-    dtype = f(np.zeros(1, a.dtype), **{name: value for name, value in q.items() if name != "weights"}).dtype
+    dtype = f(
+        np.zeros_like(plain(a), shape=1), **{name: value for name, value in q.items() if name != "weights"}
+    ).dtype
     out = out if out.dtype == dtype else cast(out, dtype)
     if keepdims:
         return np.reshape(out, form + tuple(1 if k in axes else m for k, m in enumerate(a.shape)))
@@ -194,7 +201,7 @@ def _nanspread(finish: Any) -> Any:
         a, there = in_dtype(a, _inexact(dtype)), _present(a, where)
         n = degrees(a, axis, keepdims, there, ddof, correction)
         total = in_dtype(deviations(a, axis, keepdims, there, mean), dtype)
-        if np.all(n > 0):
+        if not any_of(n <= 0):
             return finish(total / n)
         return number(np.where(n > 0, finish(np.where(n > 0, total, 1) / np.where(n > 0, n, 1)), np.nan))
 
@@ -216,9 +223,12 @@ def _nan_extremum(f: Any, worst: float) -> Any:
     ) -> Any:
         keepdims = is_set(keepdims)
         missing = np.isnan(a)
-        out = f(np.where(missing, worst, a), axis=axis, keepdims=keepdims, initial=initial, where=where)
-        if initial is np._NoValue and np.any(lost := np.all(missing, axis=axis, keepdims=keepdims)):
-            warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=3)
+        given = {"initial": initial, "where": where}
+        options = {name: value for name, value in given.items() if value is not np._NoValue}
+        out = f(np.where(missing, worst, a), axis=axis, keepdims=keepdims, **options)
+        if initial is np._NoValue and any_of(lost := np.all(missing, axis=axis, keepdims=keepdims)):
+            if not on_device(lost):
+                warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=3)
             return number(np.where(lost, np.nan, out))
         return out
 

@@ -1,0 +1,75 @@
+"""The modules around the stand-in of `fake_cupy`: ``cupy`` and ``cupyx``, and how they are put in place."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from fake_cupy import COUNTS, DEVICES, FUSED, VERSION, CUDARuntimeError, Device, asarray, ndarray
+
+
+def asnumpy(a: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+    """``cupy.asnumpy``."""
+    return a.get() if isinstance(a, ndarray) else np.asarray(a)
+
+
+def fuse(*args: Any, **kwargs: Any) -> Any:
+    """``cupy.fuse``, which here only remembers what it was given."""
+
+    def decorated(f: Any) -> Any:
+        @functools.wraps(f)
+        def fused(*operands: Any) -> Any:
+            FUSED.append(kwargs.get("kernel_name") or f.__name__)
+            return f(*operands)
+
+        return fused
+
+    return decorated(args[0]) if args and callable(args[0]) else decorated
+
+
+def scatter_add(a: ndarray, slices: Any, value: Any) -> None:
+    """``cupyx.scatter_add``."""
+    a.scatter_add(slices, value)
+
+
+def modules() -> dict[str, ModuleType]:
+    """``cupy`` and ``cupyx``, as far as they are needed."""
+    cupy, cupyx = ModuleType("cupy"), ModuleType("cupyx")
+    cupy.__dict__.update(
+        __version__=VERSION, ndarray=ndarray, asnumpy=asnumpy, asarray=asarray, array=asarray, fuse=fuse,
+        dtype=np.dtype, is_available=lambda: True,
+        get_array_module=lambda *a: cupy if any(isinstance(x, ndarray) for x in a) else np,
+    )  # fmt: skip
+    cuda, runtime = ModuleType("cupy.cuda"), ModuleType("cupy.cuda.runtime")
+    runtime.__dict__.update(getDeviceCount=lambda: DEVICES, CUDARuntimeError=CUDARuntimeError)
+    cuda.__dict__.update(Device=Device, runtime=runtime)
+    cupy.cuda, cupyx.scatter_add = cuda, scatter_add  # type: ignore[attr-defined]
+    return {"cupy": cupy, "cupy.cuda": cuda, "cupy.cuda.runtime": runtime, "cupyx": cupyx}
+
+
+def install() -> None:
+    """Let ``import cupy`` find the stand-in from now on, in this process."""
+    if not isinstance(sys.modules.get("cupy"), ModuleType):
+        sys.modules.update(modules())
+
+
+@contextmanager
+def device() -> Iterator[Counter[str]]:
+    """The stand-in is there within the context, which counts transfers and synchronisations."""
+    before = {name: sys.modules.get(name) for name in modules()}
+    sys.modules.update(modules())
+    COUNTS.clear()
+    try:
+        yield COUNTS
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
