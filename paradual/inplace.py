@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from paradual.apply import call
 from paradual.arrays import (
     Region,
     form_of,
@@ -29,7 +30,7 @@ from paradual.arrays import (
 from paradual.dual import DUALS, Dual, import_dual, innermost, lower, lower_index, position, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, ParadualValueError, user_line
 from paradual.kin import Kin, kin_of, root_of, stale, via_of
-from paradual.locality import address, counting, on_device, unravel
+from paradual.locality import address, beside, counting, on_device, unravel
 from paradual.rules.creation import stacked
 from paradual.rules.modes import target_form
 from paradual.tape import ACTIVE, Home, Tape
@@ -234,6 +235,17 @@ _NEW = """
     ascontiguousarray asfortranarray eye identity tri fromfunction frombuffer fromiter fromstring
 """
 CREATE = frozenset(getattr(np, name) for name in _NEW.split())
+
+
+def created(f: Any, args: Any, kwargs: Any, like: Dual) -> Any:
+    """What a function makes for ``like=``: of a device, there."""
+    result = call(f, args, kwargs)
+    if not on_device(like) or type(result) is not np.ndarray:
+        return result
+    if f in (np.zeros, np.ones, np.empty):
+        make = np.ones_like if f is np.ones else np.zeros_like
+        return make(primal(like), shape=result.shape, dtype=result.dtype)
+    return beside(result, like)
 
 
 def constant_like(x: Dual, value: Any) -> Any:
