@@ -238,14 +238,15 @@ CREATE = frozenset(getattr(np, name) for name in _NEW.split())
 
 
 def created(f: Any, args: Any, kwargs: Any, like: Dual) -> Any:
-    """What a function makes for ``like=``: of a device, there."""
+    """What a function makes for ``like=``, as an array that can hold values: of a device, there."""
     result = call(f, args, kwargs)
-    if not on_device(like) or type(result) is not np.ndarray:
-        return result
-    if f in (np.zeros, np.ones, np.empty):
-        make = np.ones_like if f is np.ones else np.zeros_like
-        return make(primal(like), shape=result.shape, dtype=result.dtype)
-    return beside(result, like)
+    if on_device(like) and type(result) is np.ndarray:
+        if f in (np.zeros, np.ones, np.empty):
+            make = np.ones_like if f is np.ones else np.zeros_like
+            result = make(primal(like), shape=result.shape, dtype=result.dtype)
+        else:
+            result = beside(result, like)
+    return constant_like(like, result)
 
 
 def constant_like(x: Dual, value: Any) -> Any:

@@ -48,6 +48,7 @@ class Pullback:
     structure: Any
     inputs: tuple[Any, ...]  # (form, like) of each leaf of the primals
     input_structure: Any
+    likes: tuple[Any, ...]  # of the leaves of the result, something small that says on which device they are
 
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
         """Pull a cotangent back.
@@ -73,8 +74,10 @@ class Pullback:
                 f"the cotangent has the structure {structure}, but the result has {self.structure}"
             )
         seeds = [
-            (slot, check_cotangent(g, form, where))
-            for slot, form, g, where in zip(self.slots, self.forms, leaves, paths(cotangent), strict=True)
+            (slot, check_cotangent(g, form, where, like))
+            for slot, form, g, where, like in zip(
+                self.slots, self.forms, leaves, paths(cotangent), self.likes, strict=True
+            )
             if slot is not None
         ]
         return self._pull(seeds)
@@ -118,7 +121,8 @@ def _evaluate(
             slots.append(None)
             values.append(leaf)
     forms = tuple(form_of(v) if is_array(v) else None for v in values)
-    pullback = Pullback(last, tuple(slots), forms, out_structure, tuple(inputs), structure)
+    likes = tuple(_like(v) if is_array(v) and not isinstance(v, float) else None for v in values)
+    pullback = Pullback(last, tuple(slots), forms, out_structure, tuple(inputs), structure, likes)
     return unflatten(out_structure, values), pullback
 
 
@@ -382,7 +386,7 @@ def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     duals = []
     for k, (leaf, t) in enumerate(zip(leaves, directions, strict=True)):
         check_input(leaf, _where(primals, k))
-        t = check_cotangent(t, form_of(leaf), f" (a tangent) of {_where(primals, k)}")
+        t = check_cotangent(t, form_of(leaf), f" (a tangent) of {_where(primals, k)}", leaf)
         duals.append(Dual(_own(leaf), tape.home, t))
     out, _ = run(tape, fn, *unflatten(structure, duals))
     results, out_structure = flatten(out)

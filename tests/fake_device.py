@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import cupy_api
 import numpy as np
-from fake_cupy import COUNTS, DEVICES, FUSED, VERSION, CUDARuntimeError, Device, asarray, ndarray
+from fake_cupy import COUNTS, DEVICES, FUSED, VERSION, CUDARuntimeError, Device, _call, asarray, ndarray
 
 
 def asnumpy(a: Any, *args: Any, **kwargs: Any) -> np.ndarray:
@@ -38,9 +39,39 @@ def scatter_add(a: ndarray, slices: Any, value: Any) -> None:
     a.scatter_add(slices, value)
 
 
+def _function(name: str, f: Any) -> Any:
+    """``cupy.name``: what the protocols lead to, without them, so that it knows device arrays alone."""
+    found = cupy_api.signature(name)
+    assert found is not None
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        try:
+            found.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{f.__name__}() {error}") from None
+        _check([*args, *kwargs.values()])
+        return _call(f, args, kwargs)
+
+    function.__name__, function.__module__ = f.__name__, "cupy"
+    return function
+
+
+def _check(values: Any) -> None:
+    for value in values:
+        if isinstance(value, list | tuple):
+            _check(value)
+        elif hasattr(type(value), "__array_ufunc__") and not isinstance(value, ndarray | np.generic):
+            raise TypeError(f"Unsupported type {type(value)}")
+
+
 def modules() -> dict[str, ModuleType]:
     """``cupy`` and ``cupyx``, as far as they are needed."""
     cupy, cupyx = ModuleType("cupy"), ModuleType("cupyx")
+    for row, text in cupy_api.table().items():
+        kind, _, name = row.partition(".")
+        if kind in ("numpy", "ufunc") and "." not in name and text != cupy_api.ABSENT:
+            setattr(cupy, name, _function(row, getattr(np, name)))
+    cupy.newaxis = None  # type: ignore[attr-defined]
     cupy.__dict__.update(
         __version__=VERSION, ndarray=ndarray, asnumpy=asnumpy, asarray=asarray, array=asarray, fuse=fuse,
         dtype=np.dtype, is_available=lambda: True,
