@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from distributed import get_worker
 
+from paradual.crossing import crated
 from paradual.forks import EXECUTOR, HOST, Part, noted, perform, tasks_in
 from paradual.parcels import Parcel, loads
 from paradual.sizes import register, size_of
@@ -52,14 +53,14 @@ def run_task(payload: tuple[Any, ...], blobs: list[Any], needs: list[Any]) -> An
         return Parcel(value, (), seconds, worker)
     store: dict[Home, Tape] = {}
     stubs = tuple(_stub(end, store, label, worker, resources) for end in ends if _records(end))
-    return Parcel(value, stubs, seconds, worker), Parcel(store)
+    return crated((Parcel(value, stubs, seconds, worker), Parcel(store)))
 
 
 def _content(result: Any) -> Any:
     """What the result of a Dask task is for the task that depends on it."""
     if type(result) is Parcel:
         return result.value
-    if type(result) is tuple and len(result) == 2 and type(result[1]) is Parcel:
+    if isinstance(result, tuple) and len(result) == 2 and type(result[1]) is Parcel:
         return result[1].value  # the tapes of a task
     return result
 

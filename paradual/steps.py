@@ -14,6 +14,7 @@ import numpy as np
 from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
+from paradual.crossing import crated
 from paradual.dual import DUALS, Dual, is_inexact
 from paradual.errors import InternalError, ParadualError, ParadualTypeError, ParadualValueError
 from paradual.labels import cure
@@ -67,11 +68,11 @@ class Forward:
             return value
         if len(ACTIVE.get()) > 1:
             # a derivative of this derivative must find the same each time that this is called
-            return value, tape if self.ledger is None else None
+            return crated((value, tape if self.ledger is None else None))
         swept = swept_at_once(value, tape)
         if swept is not None:
-            return value, swept
-        return value, tape if self.ledger is None or self.ledger.keeps(tape) else None
+            return crated((value, swept))
+        return crated((value, tape if self.ledger is None or self.ledger.keeps(tape) else None))
 
     @property
     def arity(self) -> int:
@@ -241,7 +242,7 @@ class Reverse:
                     "travelled inside an object that is not a tuple, list, dict or dataclass. Register "
                     "its class with optree (namespace 'paradual')"
                 )
-        return contributions
+        return crated(contributions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,7 +393,7 @@ class Merge:
     owners: frozenset[Key]
 
     def __call__(self, *parts: Contributions) -> Contributions:
-        return _sum(_addressed(parts, self.owners))
+        return crated(_sum(_addressed(parts, self.owners)))
 
 
 def _check_open(leaves: list[Any]) -> None:
