@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
@@ -37,6 +38,21 @@ def fuse(*args: Any, **kwargs: Any) -> Any:
 def scatter_add(a: ndarray, slices: Any, value: Any) -> None:
     """``cupyx.scatter_add``."""
     a.scatter_add(slices, value)
+
+
+class Event:
+    """``cupy.cuda.Event``."""
+
+    def record(self) -> None:
+        self.at = perf_counter()
+
+    def synchronize(self) -> None:
+        COUNTS["synchronize"] += 1
+
+
+def elapsed(start: Event, end: Event) -> float:
+    """``cupy.cuda.get_elapsed_time``, in milliseconds."""
+    return 1000 * (end.at - start.at)
 
 
 def _function(name: str, f: Any) -> Any:
@@ -79,7 +95,7 @@ def modules() -> dict[str, ModuleType]:
     )  # fmt: skip
     cuda, runtime = ModuleType("cupy.cuda"), ModuleType("cupy.cuda.runtime")
     runtime.__dict__.update(getDeviceCount=lambda: DEVICES, CUDARuntimeError=CUDARuntimeError)
-    cuda.__dict__.update(Device=Device, runtime=runtime)
+    cuda.__dict__.update(Device=Device, Event=Event, get_elapsed_time=elapsed, runtime=runtime)
     cupy.cuda, cupyx.scatter_add = cuda, scatter_add  # type: ignore[attr-defined]
     return {"cupy": cupy, "cupy.cuda": cuda, "cupy.cuda.runtime": runtime, "cupyx": cupyx}
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 from cases import CASES
+from device_cases import OF_NUMBERS, REFUSED_HERE
 from device_checks import Bench, check_case, check_second_order, has_device_arguments, plain_refusal
 from fake_device import device
 
@@ -13,26 +14,6 @@ from paradual.rules.registry import name_of
 THERE = [case for case in CASES if has_device_arguments(case)]
 FIRST = {case.function: case for case in reversed(THERE) if "complex" not in case.id}  # one for each rule
 
-# What the stand-in computes and paradual refuses: a list or number that NumPy's function makes an array of,
-# which would lie on the host, and sums of weights.
-REFUSED = """
-    diff-ends diff-active-number ediff1d-ends stack-numbers vstack-0d hstack-0d dstack-0d append-number
-    kron-number average-list interp-lists interp-one-knot gradient-only-points convolve-list
-    convolve-list-left convolve-number correlate-list correlate-list-left piecewise-callables
-    piecewise-otherwise piecewise-overlap piecewise-one-condition piecewise-nowhere piecewise-complex
-    linspace-integers linspace-only-stop logspace-integers logspace-only-stop logspace-bases
-    logspace-bases-axis pad-ramp pad-ramp-ends pad-active-values polyval-number polyval-only-coefficients
-    polyadd-number polyadd-list polysub-number polysub-list polymul-number polymul-list
-    polymul-leading-zeros polymul-zero
-    histogram-weights histogram-weights-edges histogram-weights-complex histogram-data-and-weights
-    histogram2d-weights histogramdd-weights histogram-weights-density histogram-weights-edges-density
-    histogram-weights-complex-density histogram-data-and-weights-density histogram2d-weights-density
-    histogramdd-weights-density
-"""
-REFUSED_HERE = {f"np.{name}" for name in REFUSED.split()}
-# whose results are Python numbers spread out, which belong to no device
-OF_NUMBERS = {"np.broadcast_arrays-three", "np.average-returned-keepdims", "np.meshgrid-numbers"}
-OF_NUMBERS |= {"np.meshgrid-constant"}
 # functions whose derivative depends on a question that the device must answer: is the matrix singular, how
 # many leading coefficients are zero, do the weights sum to zero, is the result complex (lib.scimath)
 ASK = {"linalg.det", "linalg.pinv", "linalg.lstsq", "cov", "average", "polyfit", "poly", "polymul"}
