@@ -16,7 +16,7 @@ from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.held import can_change
 from paradual.jobs import ROOT
 from paradual.lazy import LazyPullback, independent, is_lazy, lazy_jvp, lazy_value_and_grad
-from paradual.locality import one_like
+from paradual.locality import on_device, one_like
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.tape import ACTIVE, INPUT, Slot, Tape, add_leaf
@@ -48,7 +48,7 @@ class Pullback:
     structure: Any
     inputs: tuple[Any, ...]  # (form, like) of each leaf of the primals
     input_structure: Any
-    likes: tuple[Any, ...]  # of the leaves of the result, something small that says on which device they are
+    likes: tuple[Any, ...]  # of leaves of the result on a device, something small that is there too
 
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
         """Pull a cotangent back.
@@ -121,7 +121,7 @@ def _evaluate(
             slots.append(None)
             values.append(leaf)
     forms = tuple(form_of(v) if is_array(v) else None for v in values)
-    likes = tuple(_like(v) if is_array(v) and not isinstance(v, float) else None for v in values)
+    likes = tuple([_like(v) if on_device(v) else None for v in values])
     pullback = Pullback(last, tuple(slots), forms, out_structure, tuple(inputs), structure, likes)
     return unflatten(out_structure, values), pullback
 

@@ -1,4 +1,4 @@
-"""Every derivative rule on a real device: the calls of `cases`, as `test_device_rules` has them on a stand-in."""
+"""Every derivative rule on a real device: the calls of `cases`, as in `test_device_rules`."""
 
 from collections import Counter
 
