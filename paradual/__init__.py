@@ -8,6 +8,7 @@ array([1., 1.])
 
 from paradual import errors, operators, rules, testing  # operators: what a dual can do
 from paradual.custom import checkpoint, custom_jvp, custom_vjp
+from paradual.device import to_device
 from paradual.diagnostics import profile, visualize
 from paradual.equations import fixed_point, minimize, root
 from paradual.estimators import forward_gradient
@@ -50,6 +51,7 @@ __all__ = [
     "submit",
     "tangents",
     "testing",
+    "to_device",
     "trace",
     "value_and_grad",
     "value_and_gradients",

@@ -19,6 +19,7 @@ from paradual.errors import NotDifferentiableError, user_line
 from paradual.held import hold
 from paradual.kin import kin_of, lend, relate, root_of, steady, via_of
 from paradual.labels import is_labelled
+from paradual.locality import explain
 from paradual.rules import modes, registry
 from paradual.rules.creation import stacked
 from paradual.rules.registry import RULES, Rule, bind, check_out, check_plain, check_use, kept
@@ -78,7 +79,11 @@ def unary(f: Any, x: Any, compute: Any = None) -> Any:
     a = x.value
     if a.__class__ not in FLOATS and x.kin is not None:
         a = steady(x)
-    value = f(a) if compute is None else compute(a)
+    try:
+        value = f(a) if compute is None else compute(a)
+    except TypeError as error:
+        explain(error, registry.name_of(f), (a,))
+        raise
     out = _new(Dual)
     out.value = value
     out.home = x.home
@@ -132,7 +137,11 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
         if is_labelled(y):  # xarray's arithmetic goes by the names of dimensions
             return NotImplemented
         check_plain(y)
-    value = f(a, b) if compute is None else compute(a, b)
+    try:
+        value = f(a, b) if compute is None else compute(a, b)
+    except TypeError as error:
+        explain(error, registry.name_of(f), (a, b))
+        raise
     if value is NotImplemented:
         return value
     if value.__class__ in FLOATS:
@@ -186,7 +195,7 @@ def getitem(x: Dual, index: Any) -> Any:
     tape = ACTIVE.get()[-1]
     records = tape.records
     if index.__class__ is not int and index.__class__ is not slice:
-        index = lower_index(index)
+        index = lower_index(index, x.value)
     owner, where = x, index
     kin = None if x.value.__class__ in FLOATS else x.kin
     if kin is not None and kin.written and via_of(x) is not None:
@@ -234,6 +243,14 @@ def call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any = N
     LeakedDualError
         If an operand belongs to a differentiation that is not in progress here.
     """
+    try:
+        return _call(f, args, kwargs, compute)
+    except (TypeError, NotImplementedError) as error:
+        explain(error, registry.name_of(f), (*args, *kwargs.values()))
+        raise
+
+
+def _call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any) -> Any:
     rule = RULES.get(f)
     if rule is None or rule.kind == "refused":
         rule = registry.lookup(f, user_line())

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from paradual.errors import InternalError
+from paradual.locality import bare, counting, on_device, unravel
 
 Form = Any  # (shape, dtype), or float or complex for a Python scalar, or a tuple of forms
 
@@ -177,13 +178,6 @@ def zeros(form: Form, like: Any) -> Any:
     return np.zeros_like(bare(like), shape=shape, dtype=dtype)
 
 
-def bare(value: Any) -> Any:
-    """The plain value of a dual of any depth; anything else as it is."""
-    while hasattr(type(value), "place"):
-        value = value.value
-    return value
-
-
 def has_dual(value: Any) -> bool:
     """Whether a value is a dual, or a list or tuple with one in it."""
     if isinstance(value, list | tuple):
@@ -255,8 +249,8 @@ def within(a: Any, where: Any) -> tuple[Any, Any]:
     if memory(plain) is memory(bare(a)) and getattr(getattr(plain, "flags", None), "writeable", True):
         return view, where.index
     # laid out otherwise than the array it was made of, or read-only: by the numbers of the elements
-    numbers = np.arange(math.prod(a.shape)).reshape(a.shape)
-    return a, np.unravel_index(follow(numbers, where.moves)[where.index], a.shape)
+    numbers = counting(math.prod(a.shape), like=a).reshape(a.shape)
+    return a, unravel(follow(numbers, where.moves)[where.index], a.shape)
 
 
 def look(a: Any, where: Any) -> Any:
@@ -291,11 +285,10 @@ def scatter_add(target: Any, index: Any, value: Any) -> None:
         target, index = within(target, index)
     if is_complex(value) and not is_complex(target):
         value = np.real(value)
-    if _may_repeat(index):
-        if type(target) is np.ndarray:
-            np.add.at(target, index, value)
-        else:
-            _scatter_add_elsewhere(target, index, value)
+    if type(target) is not np.ndarray and on_device(target):
+        _scatter_add_elsewhere(target, index, value)
+    elif _may_repeat(index):
+        np.add.at(target, index, value)
     else:
         target[index] += value
 
@@ -311,13 +304,19 @@ def _may_repeat(index: Any) -> bool:
 
 
 def _scatter_add_elsewhere(target: Any, index: Any, value: Any) -> None:
-    module = type(target).__module__.partition(".")[0]
-    if module == "cupy":
-        import cupyx
+    if hasattr(target, "place"):
+        np.add.at(target, index, value)
+        return
+    import cupyx
 
+    if target.dtype.kind == "c":  # a device adds numbers at once, but not complex ones
+        cupyx.scatter_add(target.real, index, np.real(value))
+        if is_complex(value):
+            cupyx.scatter_add(target.imag, index, np.imag(value))
+    elif target.ndim or not _may_repeat(index):
         cupyx.scatter_add(target, index, value)
     else:
-        np.add.at(target, index, value)
+        cupyx.scatter_add(target.reshape(1), index, value)
 
 
 def add(cotangents: list[Any], owned: set[int], index: int, c: Any, form: Form, fresh: bool = False) -> None:
@@ -443,4 +442,4 @@ def settle(g: Any, form: Form, is_owned: bool) -> Any:
 def settle_owned(g: Any, form: Form, is_owned: bool) -> Any:
     """A cotangent as the user gets it: complete, and an array of its own."""
     g = complete(g, form)
-    return np.array(g) if is_buffer(g) and not is_owned else g
+    return g.copy(order="K") if is_buffer(g) and not is_owned else g

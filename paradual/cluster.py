@@ -16,6 +16,7 @@ from typing import Any
 from distributed import Client, Future, default_client, get_client, secede, wait
 from distributed.worker import thread_state
 
+from paradual import crossing
 from paradual.errors import InternalError, ParadualValueError
 from paradual.forks import CancelledTask, Executor, Part, Task, outside, tasks_in
 from paradual.letters import Handle, Letter
@@ -38,6 +39,7 @@ class Cluster:
     """
 
     def __init__(self, client: Client | None = None) -> None:
+        crossing.register()
         self._client = client
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -139,7 +139,7 @@ def same_sums(before: Any, after: Any) -> bool:
     with np.errstate(all="ignore"):
         for (total, size), (again, _) in zip(before, after, strict=True):
             tolerance = np.finfo(np.result_type(size)).eps ** 0.5
-            if np.isfinite(size) and not np.abs(total - again) <= tolerance * size:
+            if np.isfinite(size) & ~(np.abs(total - again) <= tolerance * size):  # a device is asked once
                 return False
     return True
 

@@ -14,6 +14,7 @@ import numpy as np
 from paradual.arrays import Move, cast, form_of, is_buffer, shape_of
 from paradual.errors import LeakedDualError, ParadualTypeError, user_line
 from paradual.kin import Kin, kin_of, refresh, steady
+from paradual.locality import beside, on_device
 from paradual.tape import ACTIVE, Home, Tape, add_leaf
 
 
@@ -157,21 +158,29 @@ def import_dual(dual: Dual, tape: Tape) -> int:
     return add_leaf(tape, (dual.home[1], dual.place), form_of(dual.value))
 
 
-def lower_index(index: Any) -> Any:
-    """An index without duals: an index is discrete, so it is a constant."""
-    return tuple(_lower_part(part) for part in index) if isinstance(index, tuple) else _lower_part(index)
+def lower_index(index: Any, like: Any = None) -> Any:
+    """An index without duals: an index is discrete, so it is a constant.
+
+    It is moved to the device of ``like``, once, and not each time that it is used.
+    """
+    if isinstance(index, tuple):
+        return tuple(_lower_part(part, like) for part in index)
+    return _lower_part(index, like)
 
 
-def _lower_part(part: Any) -> Any:
+def _lower_part(part: Any, like: Any) -> Any:
     if part is None or part is Ellipsis or isinstance(part, int | slice | np.generic):
         return part
     if isinstance(part, list | tuple):
-        return np.asarray([_lower_part(p) for p in part], dtype=None if part else int)
+        if any(on_device(p) for p in part):
+            return np.stack([_lower_part(p, like) for p in part])
+        return beside(np.asarray([_lower_part(p, None) for p in part], dtype=None if part else int), like)
     if part.__class__ in DUALS:
         part = primal(part)
-        if np.asarray(part).dtype.kind not in "iub":
+        if part.dtype.kind not in "iub" if hasattr(part, "dtype") else not isinstance(part, int):
             raise ParadualTypeError(
                 f"a value that is being differentiated cannot be an index{user_line()}: an index is an "
                 "integer and carries no derivative. Write x[int(i)], or x[i.astype(int)]"
             )
-    return np.array(part)  # a copy: the tape keeps it, and its owner may write to it
+    # a copy: the tape keeps it, and its owner may write to it
+    return part.copy() if on_device(part) else beside(np.array(part), like)

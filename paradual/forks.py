@@ -67,7 +67,8 @@ class Task:
 
     __slots__ = (
         *("__weakref__", "args", "beside", "cancelled", "context", "done", "ends", "error", "executor", "fn"),
-        *("handle", "kwargs", "label", "name", "needs", "outcome", "parent", "seconds", "tapes", "worker"),
+        *("handle", "kwargs", "label", "name", "needs", "outcome", "parent", "resources", "seconds", "tapes"),
+        "worker",
     )
 
     def __init__(
@@ -88,6 +89,7 @@ class Task:
         self.context = copy_context()
         self.executor: Executor | None = None
         self.handle: Any = None  # what the executor knows it by
+        self.resources: Any = None  # that its worker must have
         self.beside: Any = None  # of the reverse pass: the stub of the tape that it sweeps; or SUM
         self.done = self.cancelled = False
         self.outcome: Any = None

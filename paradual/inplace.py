@@ -7,11 +7,13 @@ says what was written where.  See `paradual.kin` for the views of an array.
 from __future__ import annotations
 
 import inspect
+import math
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from paradual.apply import call
 from paradual.arrays import (
     Region,
     form_of,
@@ -28,6 +30,7 @@ from paradual.arrays import (
 from paradual.dual import DUALS, Dual, import_dual, innermost, lower, lower_index, position, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, ParadualValueError, user_line
 from paradual.kin import Kin, kin_of, root_of, stale, via_of
+from paradual.locality import address, beside, counting, on_device, unravel
 from paradual.rules.creation import stacked
 from paradual.rules.modes import target_form
 from paradual.tape import ACTIVE, Home, Tape
@@ -35,7 +38,7 @@ from paradual.tape import ACTIVE, Home, Tape
 
 def setitem(x: Dual, index: Any, value: Any) -> None:
     """``x[index] = value``, with NumPy's semantics: every view of the memory changes with it."""
-    index = lower_index(index)
+    index = lower_index(index, x)
     value = as_array(value)
     kin = kin_of(x)
     if (
@@ -74,10 +77,15 @@ def write(x: Dual, index: Any, value: Any, how: Any) -> None:
     tape = ACTIVE.get()[-1]
     if root.home is not tape.home or (value.__class__ in DUALS and value.home is not tape.home):
         tape = _tape_of_write(root, value)
+    last = None
+    if how is put and _may_repeat(index):
+        if on_device(x):
+            value, last = _settled(x, index, value)
+        else:
+            last = _last(shape_of(x), index)
     lowered, place = (value.value, value.place) if value.__class__ in DUALS else (value, None)
     if place is not None and value.home is not tape.home:
         lowered, place = lower(value, tape)
-    last = _last(shape_of(x), index) if how is put and _may_repeat(index) else None
     kin = kin_of(root)
     if kin is None or not kin.written or kin.lent or kin.opaque:
         _seize(root)
@@ -183,7 +191,7 @@ def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
             f"np.{ufunc.__name__}.at into a plain array{user_line()}: it cannot hold a derivative. Create it "
             "with np.zeros_like(x), or np.zeros(shape, like=x), where x is being differentiated"
         )
-    index = lower_index(index)
+    index = lower_index(index, x)
     if ufunc in (np.add, np.subtract):
         (value,) = map(as_array, operand)
         write(x, index, value if ufunc is np.add else -value, gain)
@@ -204,7 +212,7 @@ def ufunc_at(ufunc: Any, x: Any, index: Any, *operand: Any) -> None:
     rank[order] = np.arange(flat.size) - first
     for k in range(int(rank.max(initial=-1)) + 1):
         chosen = np.flatnonzero(rank == k)
-        at = np.unravel_index(flat[chosen], shape_of(x))
+        at = unravel(flat[chosen], shape_of(x))
         setitem(x, at, ufunc(target[at], *(v[chosen] for v in operand)))
 
 
@@ -227,6 +235,18 @@ _NEW = """
     ascontiguousarray asfortranarray eye identity tri fromfunction frombuffer fromiter fromstring
 """
 CREATE = frozenset(getattr(np, name) for name in _NEW.split())
+
+
+def created(f: Any, args: Any, kwargs: Any, like: Dual) -> Any:
+    """What a function makes for ``like=``, as an array that can hold values: of a device, there."""
+    result = call(f, args, kwargs)
+    if on_device(like) and type(result) is np.ndarray:
+        if f in (np.zeros, np.ones, np.empty):
+            make = np.ones_like if f is np.ones else np.zeros_like
+            result = make(primal(like), shape=result.shape, dtype=result.dtype)
+        else:
+            result = beside(result, like)
+    return constant_like(like, result)
 
 
 def constant_like(x: Dual, value: Any) -> Any:
@@ -263,9 +283,9 @@ class Flat:
     def __setitem__(self, index: Any, value: Any) -> None:
         at = self._where(index)
         if not isinstance(index, int | np.integer):
-            size = np.broadcast(*at).size if at else 1
+            size = math.prod(np.broadcast_shapes(*map(shape_of, at))) if at else 1
             value = np.ravel(as_array(value))
-            value = value[np.arange(size) % max(value.size, 1)]  # shorter ones are repeated
+            value = value[counting(size, like=value) % max(value.size, 1)]  # shorter ones are repeated
         setitem(self._array, at, value)
 
     def __iter__(self) -> Any:
@@ -278,16 +298,16 @@ class Flat:
     def _where(self, index: Any) -> Any:
         """The index into the array."""
         n = len(self)
-        numbers: Any = index if isinstance(index, int) else lower_index(index)
+        numbers: Any = index if isinstance(index, int) else lower_index(index, self._array)
         if isinstance(numbers, slice):
-            numbers = np.arange(*numbers.indices(n))
+            numbers = counting(*numbers.indices(n), like=self._array)
         elif getattr(numbers, "dtype", np.dtype(type(numbers))).kind not in "iu":
-            numbers = np.arange(n)[numbers]
+            numbers = counting(n, like=self._array)[numbers]
         else:  # not by counting all elements: a loop over them costs O(1) a step
-            if np.any((numbers < -n) | (numbers >= n)):
+            if not on_device(numbers) and np.any((numbers < -n) | (numbers >= n)):
                 raise IndexError(f"index {numbers} is out of bounds for size {n}")
             numbers = numbers % n if n else numbers
-        return np.unravel_index(numbers, shape_of(self._array))
+        return unravel(numbers, shape_of(self._array))
 
 
 # --- the pieces -------------------------------------------------------------------------------------------
@@ -406,7 +426,7 @@ def _same_memory(x: Dual, index: Any, value: Dual) -> bool:
         and there.dtype == here.dtype  # the real part begins where its array does
         and there.shape == here.shape
         and there.strides == here.strides
-        and there.__array_interface__["data"] == here.__array_interface__["data"]
+        and address(there) == address(here)
     )
 
 
@@ -434,6 +454,23 @@ def _numbers(shape: Any, index: Any) -> Any:
 
 def _is_integral(part: Any) -> bool:
     return type(part) is int or getattr(getattr(part, "dtype", None), "kind", "") in ("i", "u")
+
+
+def _settled(x: Dual, index: Any, value: Any) -> tuple[Any, Any]:
+    """What a device writes where an index may name an element twice, and which of the values that is.
+
+    A device writes them in no order.  So it is asked once, with numbers, which of them stays; that one is
+    written to the element each time, and it alone gets the cotangent.
+    """
+    plain = primal(x)
+    shape = plain[index].shape
+    numbers = counting(math.prod(shape), like=plain).reshape(shape)
+    written = np.zeros_like(plain, dtype=numbers.dtype)
+    written[index] = numbers
+    stays = written[index]
+    if shape_of(value):
+        value = np.ravel(np.broadcast_to(value, shape))[stays]
+    return value, stays == numbers
 
 
 def _last(shape: Any, index: Any) -> Any:

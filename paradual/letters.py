@@ -7,6 +7,7 @@ import re
 import uuid
 import weakref
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import dask
@@ -54,6 +55,7 @@ class Letter:
         self.counter = itertools.count(16**6 - 1, -1)
         self.nodes: list[tuple[Node, int]] = []  # with their size
         self.wanted: dict[str, None] = {}  # keys to get futures of
+        self.resources: dict[str, Any] = {}  # {key: what its worker must have}
         self.beside: dict[str, str] = {}  # {key of a reverse task: key of its tape}
         # {id of a function: (itself, pickled, arrays left out, tasks and futures that it has captured)}
         self.functions: dict[int, tuple[Any, bytes, list[Any], list[Any]]] = {}
@@ -68,12 +70,15 @@ class Letter:
         arrays, captured = list(shared[0]), list(shared[1])
         arguments = self._pickled(task, (task.args, task.kwargs, self.executor), arrays, needs, captured)
         homes = [(tape.home, tape.records is not None) for tape in task.tapes[1:]]
-        payload = (function, arguments, homes, task.name, task.label, np.geterr())
+        if task.resources is None and task.beside is None:
+            task.resources = dask.get_annotations().get("resources")
+        payload = (function, arguments, homes, task.name, task.label, np.geterr(), task.resources)
         self.waiting.append((task, payload, arrays, needs))
         records = any(recorded for _, recorded in homes)
         stage = "forward" if task.beside is None else "reverse"
         key = self._key(stage, task.label)
         value = self._key("value", task.label) if records else key
+        self.resources.update(dict.fromkeys((key, value), task.resources))
         shares = None
         if isinstance(task.beside, Stub):
             self.beside[key] = task.beside.where.key
@@ -139,6 +144,7 @@ class Letter:
             return value
         key = self._key("part", part.task.label)
         self._put(Node(key, pick, _ref(value), part.owner))
+        self.resources[key] = part.task.resources
         self.wanted[key] = None
         return TaskRef(key)
 
@@ -146,6 +152,7 @@ class Letter:
         """Ask for the value of a task, and what it tells of its tapes, where these are."""
         key = self._key("value", task.label)
         self._put(Node(key, first, _ref(task.handle.tapes)))
+        self.resources[key] = task.resources
         self.wanted[key] = None
         return TaskRef(key)
 
@@ -215,6 +222,9 @@ class Letter:
             messages[-1][node.key] = node
             total += size
         annotations: dict[str, Any] = {"beside": self.beside.get} if self.beside else {}
+        needed = {key: resources for key, resources in self.resources.items() if resources}
+        if needed or "resources" in dask.get_annotations():  # which is not meant for data, and sums
+            annotations["resources"] = partial(_needed, needed)
         for graph in messages:
             keys: list[Any] = list(graph) if len(messages) > 1 else list(self.wanted)
             if graph:
@@ -225,6 +235,10 @@ class Letter:
     def resolved(self, references: list[Any]) -> list[Any]:
         """The futures of references, once the letter is sent."""
         return [ref if isinstance(ref, Future) else self.futures[ref.key] for ref in references]
+
+
+def _needed(resources: dict[str, Any], key: str) -> Any:
+    return resources.get(key, {})
 
 
 def _ref(future: Any) -> TaskRef:

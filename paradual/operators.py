@@ -16,7 +16,7 @@ from paradual.apply import FLOATS, NUMBERS, binary, call, getitem, scalar, unary
 from paradual.arrays import cast, shape_of
 from paradual.dual import Dual, primal
 from paradual.errors import NotDifferentiableError, ParadualTypeError, user_line
-from paradual.inplace import CREATE, Flat, assign, constant_like, real_part, setitem, split_out, write_out
+from paradual.inplace import CREATE, Flat, assign, created, real_part, setitem, split_out, write_out
 from paradual.rules.creation import in_order
 from paradual.tape import ACTIVE
 from paradual.ufuncs import ufunc_call
@@ -50,8 +50,7 @@ class Operators(Dual):
         out, args, kwargs = split_out(f, args, kwargs)
         if out is not None:
             return write_out(out, call(f, args, kwargs))
-        result = call(f, args, kwargs)
-        return constant_like(self, result) if f in CREATE else result
+        return created(f, args, kwargs, self) if f in CREATE else call(f, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise ParadualTypeError(

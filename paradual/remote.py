@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from distributed import get_worker
 
+from paradual.crossing import crated
 from paradual.forks import EXECUTOR, HOST, Part, noted, perform, tasks_in
 from paradual.parcels import Parcel, loads
 from paradual.sizes import register, size_of
@@ -17,7 +18,7 @@ from paradual.tape import OUTSIDE, Home, Job, Stub, Tape, history, imports
 def run_task(payload: tuple[Any, ...], blobs: list[Any], needs: list[Any]) -> Any:
     """Run a task: a parcel with its value; if it records, that and a parcel with its tapes."""
     register()  # this process is asked for the sizes of what it holds
-    function, arguments, homes, name, label, errors = payload
+    function, arguments, homes, name, label, errors, resources = payload
     arrays = [loads(blob) if isinstance(blob, bytes) else blob.value for blob in blobs]
 
     def found(place: tuple[Any, ...]) -> Any:
@@ -36,7 +37,8 @@ def run_task(payload: tuple[Any, ...], blobs: list[Any], needs: list[Any]) -> An
         tapes = (OUTSIDE, *(Tape(home, [] if recorded else None) for home, recorded in homes))
         fn = loads(function, found)
         args, kwargs, executor = loads(arguments, found)
-        EXECUTOR.set(executor)
+        # what the worker was asked for is taken: the tasks that this one forks would wait for it
+        EXECUTOR.set(executor.near if resources else executor)
         with np.errstate(**errors):
             done = perform(tapes, fn, args, kwargs)
         executor.settle(tasks_in(done[0]))
@@ -50,15 +52,15 @@ def run_task(payload: tuple[Any, ...], blobs: list[Any], needs: list[Any]) -> An
     if not any(recorded for _, recorded in homes):
         return Parcel(value, (), seconds, worker)
     store: dict[Home, Tape] = {}
-    stubs = tuple(_stub(end, store, label, worker) for end in ends if _records(end))
-    return Parcel(value, stubs, seconds, worker), Parcel(store)
+    stubs = tuple(_stub(end, store, label, worker, resources) for end in ends if _records(end))
+    return crated((Parcel(value, stubs, seconds, worker), Parcel(store)))
 
 
 def _content(result: Any) -> Any:
     """What the result of a Dask task is for the task that depends on it."""
     if type(result) is Parcel:
         return result.value
-    if type(result) is tuple and len(result) == 2 and type(result[1]) is Parcel:
+    if isinstance(result, tuple) and len(result) == 2 and type(result[1]) is Parcel:
         return result[1].value  # the tapes of a task
     return result
 
@@ -67,7 +69,7 @@ def _records(end: Any) -> bool:
     return isinstance(end, Stub) or (end is not OUTSIDE and end.records is not None)
 
 
-def _stub(last: Any, store: dict[Home, Tape], label: str, worker: str) -> Stub:
+def _stub(last: Any, store: dict[Home, Tape], label: str, worker: str, resources: Any) -> Stub:
     """What the rest of the program will know of a task's tapes, which stay here."""
     stubs: dict[int, Stub] = {}
     for tape in history(last):
@@ -76,7 +78,7 @@ def _stub(last: Any, store: dict[Home, Tape], label: str, worker: str) -> Stub:
             past = tuple(stubs[id(before)] for before in tape.past)
             stubs[id(tape)] = Stub(
                 tape.home, imports(tape), tape.masks, past, size_of(alone), tape.seconds, tape.started,
-                label, worker,
+                label, worker, resources,
             )  # fmt: skip
         else:
             stubs[id(tape)] = tape

@@ -200,7 +200,7 @@ class Plan:
             self.far = owner_of(tape.where)
             self.far.adopt([stub.where for stub in self.tapes.values() if isinstance(stub, Stub)])
         task = Task(sweep_held, (tape.where, tape.home, seeds, parts), name=job, label=tape.label)
-        task.beside, task.executor = tape, self.far
+        task.beside, task.executor, task.resources = tape, self.far, tape.resources
         return task
 
     def _received(self, owner: Job, batch: list[Task]) -> list[Any]:
@@ -235,6 +235,7 @@ class Plan:
             return group
         task = Task(sum_parts, (owner, group), name=owner, label="sum")
         task.beside, task.executor = SUM, executor
+        task.resources = next((part.task.resources for part in group if part.task.resources), None)
         batch.append(task)
         if self.sizes:
             self.waits[id(task)] = tasks_of(group)

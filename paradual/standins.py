@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 from dask._task_spec import Task
+from dask.array.dispatch import numel_lookup
 from dask.utils import Dispatch
 
-from paradual.dual import duals_in, primal
+from paradual.dual import DUALS, duals_in, primal
+from paradual.locality import on_device
 
 Function = Callable[..., Any]
 
@@ -93,8 +95,12 @@ def dispatched(lookup: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
     """What Dask chooses by the type of an argument, chosen by the type of the value in a dual.
 
     The table travels with the task, as a copy: a dual's type registered here would not be known there.
+    Of a device Dask chooses CuPy's own functions, which know no duals, where NumPy's lead to the same.
     """
-    return lookup.dispatch(type(primal(x)))(x, *args, **kwargs)
+    chosen = lookup.dispatch(type(primal(x)))
+    if on_device(x) and "numel" not in chosen.__name__ and next(duals_in([x, *args]), None) is not None:
+        chosen = lookup.dispatch(np.ndarray)
+    return chosen(x, *args, **kwargs)
 
 
 # --- Dask's own helpers -------------------------------------------------------------------------------
@@ -149,6 +155,34 @@ def histogramdd_multiarg(*args: Any) -> Any:
     return np.histogramdd(tuple(sample), bins=bins, range=range, weights=weights)[0][None]
 
 
+def count_of(x: Any, **kwargs: Any) -> Any:
+    """How many elements go into each result of a reduction; on a device where the elements are on one."""
+    return (
+        numel_lookup(primal(x), **kwargs) if on_device(x) else numel_lookup.dispatch(np.ndarray)(x, **kwargs)
+    )
+
+
+for _kind in DUALS:
+    numel_lookup.register(_kind, count_of)
+
+
+def chunk_einsum(*operands: Any, subscripts: str, ncontract_inds: int, kernel_dtype: Any, **kw: Any) -> Any:
+    """The contraction of some chunks, with an axis for each label that Dask sums over."""
+    from dask.array import einsumfuncs
+
+    first = operands[0]
+    if on_device(first) and first.__class__ not in DUALS and next(duals_in(operands), None) is not None:
+        out = np.einsum(subscripts, *operands, dtype=kernel_dtype, **kw)  # CuPy's own knows no duals
+        return np.reshape(out, out.shape + (1,) * ncontract_inds)
+    options = {"subscripts": subscripts, "ncontract_inds": ncontract_inds, "kernel_dtype": kernel_dtype}
+    return einsumfuncs.chunk_einsum(*operands, **options, **kw)
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """The product of two chunks, with the axis that Dask sums over kept."""
+    return np.matmul(a, b)[..., None, :]
+
+
 def isnull(values: Any) -> Any:
     """Where values are missing: pandas would make plain arrays of them."""
     from dask.array import routines
@@ -166,4 +200,6 @@ _OURS: dict[tuple[str, str], Function] = {
     ("dask.array.routines", "_block_histogramdd_rect"): histogramdd_rect,
     ("dask.array.routines", "_block_histogramdd_multiarg"): histogramdd_multiarg,
     ("dask.array.routines", "_asarray_isnull"): isnull,
+    ("dask.array.routines", "_matmul"): matmul,
+    ("dask.array.einsumfuncs", "chunk_einsum"): chunk_einsum,
 }

@@ -14,10 +14,12 @@ import numpy as np
 from dask._task_spec import GraphNode, TaskRef, _execute_subgraph
 
 from paradual.arrays import form_of, is_complex, settle_owned, shape_of, zeros
+from paradual.crossing import crated
 from paradual.dual import DUALS, Dual, is_inexact
 from paradual.errors import InternalError, ParadualError, ParadualTypeError, ParadualValueError
 from paradual.labels import cure
 from paradual.ledger import Ledger
+from paradual.locality import on_device
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.sizes import arrays_on, bytes_of, register
@@ -66,11 +68,11 @@ class Forward:
             return value
         if len(ACTIVE.get()) > 1:
             # a derivative of this derivative must find the same each time that this is called
-            return value, tape if self.ledger is None else None
+            return crated((value, tape if self.ledger is None else None))
         swept = swept_at_once(value, tape)
         if swept is not None:
-            return value, swept
-        return value, tape if self.ledger is None or self.ledger.keeps(tape) else None
+            return crated((value, swept))
+        return crated((value, tape if self.ledger is None or self.ledger.keeps(tape) else None))
 
     @property
     def arity(self) -> int:
@@ -167,7 +169,7 @@ def lift(value: Any, token: str, key: Key, tangent: Any = None) -> Any:
         if given != structure:
             raise ParadualValueError(f"a tangent has the structure {given}, but its input has {structure}")
         directions = [
-            check_cotangent(t, form_of(leaf), " (a tangent)")
+            check_cotangent(t, form_of(leaf), " (a tangent)", leaf)
             for t, leaf in zip(directions, leaves, strict=True)
         ]
     for leaf in leaves:
@@ -189,7 +191,9 @@ def _freshen(value: Any, given: Any, tape: Tape, tangent: Any, key: Key) -> Any:
     if tape.records is None:
         directions, _ = flatten(tangent)
         old = [leaf.place if _of(leaf, tape) else zeros(form_of(leaf), leaf) for leaf in leaves]
-        places = [t + check_cotangent(d, form_of(p)) for t, d, p in zip(old, directions, plain, strict=True)]
+        places = [
+            t + check_cotangent(d, form_of(p), like=p) for t, d, p in zip(old, directions, plain, strict=True)
+        ]
     else:
         places = []
         for leaf, p in zip(leaves, plain, strict=True):
@@ -238,7 +242,7 @@ class Reverse:
                     "travelled inside an object that is not a tuple, list, dict or dataclass. Register "
                     "its class with optree (namespace 'paradual')"
                 )
-        return contributions
+        return crated(contributions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,9 +289,12 @@ def swept_at_once(value: Any, tape: Tape) -> Swept | None:
     slot = (tape.home[1], results[0].place)
     one = np.ones_like(results[0].value) if type(form) is tuple else 1.0
     try:
-        return Swept(slot, reverse(tape, [(slot, one)]))
+        found = reverse(tape, [(slot, one)])
     except Exception:  # the reverse task finds it too, if it is needed, and says where
         return None
+    if any(on_device(c) != on_device(results[0]) for c in found.values()):
+        return None  # the cotangent will be a number on the one side, and what it multiplies on the other
+    return Swept(slot, found)
 
 
 def _addressed(parts: Any, owners: frozenset[Key]) -> Contributions:
@@ -365,7 +372,9 @@ def _seeds(value: Any, token: str, cotangents: Any) -> Contributions:
                 )
         for leaf, g in zip(leaves, given, strict=True):
             if _owned(leaf, token):
-                found.append(((leaf.home[1], leaf.place), check_cotangent(g, form_of(leaf.value))))
+                found.append(
+                    ((leaf.home[1], leaf.place), check_cotangent(g, form_of(leaf.value), like=leaf.value))
+                )
     return found
 
 
@@ -384,7 +393,7 @@ class Merge:
     owners: frozenset[Key]
 
     def __call__(self, *parts: Contributions) -> Contributions:
-        return _sum(_addressed(parts, self.owners))
+        return crated(_sum(_addressed(parts, self.owners)))
 
 
 def _check_open(leaves: list[Any]) -> None:

@@ -98,6 +98,7 @@ class Stub:
     started: dict[int, float]
     label: str  # what the task is called
     worker: str  # the address where it ran
+    resources: Any = None  # that the worker had to have, and that of the reverse pass has too
     where: Any = None  # what the tape can be had from (a future); None: from the task that tells of it
 
     def __reduce__(self) -> tuple[Any, ...]:

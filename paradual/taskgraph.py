@@ -10,6 +10,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
+import dask
 import numpy as np
 from dask._expr import ProhibitReuse
 from dask._task_spec import (
@@ -31,6 +32,7 @@ from paradual.sizes import register
 
 Key = Any
 Graph = dict[Key, GraphNode]
+Annotations = dict[Key, dict[str, Any]]
 
 
 def is_collection(x: Any) -> bool:
@@ -56,6 +58,7 @@ class Program:
     uses: dict[Key, list[Key]]  # {job: the inputs and jobs among these}, in program order
     inputs: list[Key]
     given: HighLevelGraph  # the user's graph as it came
+    annotations: Annotations  # {key: what dask.annotate says of it}
 
 
 def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> Program:
@@ -71,7 +74,11 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
     merged, futures = _name_futures(given)
     sources = list(dict.fromkeys(k for c in inputs for k in keys_of(c)))
     wanted = list(dict.fromkeys(k for c in collections for k in keys_of(c)))
-    optimised = optimize(_unfuse(merged), wanted)
+    annotated = any(layer.annotations for layer in given.layers.values())
+    # where it fuses tasks of all kinds Dask forgets what is said of them
+    with dask.config.set({"optimization.fuse.active": False} if annotated else {}):
+        optimised = optimize(_unfuse(merged), wanted)
+    annotations = _annotations(given, optimised) if annotated else {}
     if isinstance(optimised, HighLevelGraph):  # nothing was fused, or converted
         optimised = convert_legacy_graph(ensure_dict(optimised))
     nodes: Graph = optimised
@@ -85,16 +92,34 @@ def read(outputs: list[Any], inputs: list[Any], others: Iterable[Any] = ()) -> P
         if used:
             active.add(key)
             needs[key], uses[key] = found, used
-    _fuse_chains(nodes, needs, uses, set(wanted))
-    return Program(nodes, futures, needs, uses, sources, given)
+    _fuse_chains(nodes, needs, uses, set(wanted), annotations)
+    return Program(nodes, futures, needs, uses, sources, given, annotations)
+
+
+def _annotations(*graphs: Any) -> Annotations:
+    """What is said of each task of some graphs; of one in several of them, the last one's word counts."""
+    found: Annotations = {}
+    for graph in graphs:
+        for layer in graph.layers.values() if isinstance(graph, HighLevelGraph) else ():
+            if not layer.annotations:
+                continue
+            for key in layer.get_output_keys() if isinstance(layer, Blockwise) else layer:
+                said = {name: v(key) if callable(v) else v for name, v in layer.annotations.items()}
+                found[key] = {name: v for name, v in said.items() if v is not None}
+    return found
 
 
 def _fuse_chains(
-    nodes: Graph, needs: dict[Key, list[Key]], uses: dict[Key, list[Key]], keep: set[Key]
+    nodes: Graph,
+    needs: dict[Key, list[Key]],
+    uses: dict[Key, list[Key]],
+    keep: set[Key],
+    annotations: Annotations,
 ) -> None:
     """Make one job of jobs that follow each other: it then needs one tape and one reverse task.
 
-    A job joins its only user if that uses no other job; inputs that are no jobs are there from the start.
+    A job joins its only user if that uses no other job, and if the same is said of where both run; inputs
+    that are no jobs are there from the start.
     Dask fuses a task only if its user has no other dependency at all, as parameters or labels would be.
     """
     users: dict[Key, int] = {}
@@ -105,7 +130,8 @@ def _fuse_chains(
     for key in list(uses):
         chains[key] = [key]
         before = [d for d in uses[key] if d in chains]
-        if len(before) == 1 and users[before[0]] == 1 and before[0] not in keep:
+        alike = len(before) == 1 and annotations.get(key) == annotations.get(before[0])
+        if alike and users[before[0]] == 1 and before[0] not in keep:
             chains[key] = [*chains.pop(before[0]), key]
     for key, chain in chains.items():
         if len(chain) > 1:

@@ -16,6 +16,7 @@ from paradual.errors import InternalError, ParadualTypeError, ParadualValueError
 from paradual.held import can_change
 from paradual.jobs import ROOT
 from paradual.lazy import LazyPullback, independent, is_lazy, lazy_jvp, lazy_value_and_grad
+from paradual.locality import on_device, one_like
 from paradual.reverse import reverse
 from paradual.rules.modes import fit_tangent
 from paradual.tape import ACTIVE, INPUT, Slot, Tape, add_leaf
@@ -47,6 +48,7 @@ class Pullback:
     structure: Any
     inputs: tuple[Any, ...]  # (form, like) of each leaf of the primals
     input_structure: Any
+    likes: tuple[Any, ...]  # of leaves of the result on a device, something small that is there too
 
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
         """Pull a cotangent back.
@@ -72,8 +74,10 @@ class Pullback:
                 f"the cotangent has the structure {structure}, but the result has {self.structure}"
             )
         seeds = [
-            (slot, check_cotangent(g, form, where))
-            for slot, form, g, where in zip(self.slots, self.forms, leaves, paths(cotangent), strict=True)
+            (slot, check_cotangent(g, form, where, like))
+            for slot, form, g, where, like in zip(
+                self.slots, self.forms, leaves, paths(cotangent), self.likes, strict=True
+            )
             if slot is not None
         ]
         return self._pull(seeds)
@@ -117,7 +121,8 @@ def _evaluate(
             slots.append(None)
             values.append(leaf)
     forms = tuple(form_of(v) if is_array(v) else None for v in values)
-    pullback = Pullback(last, tuple(slots), forms, out_structure, tuple(inputs), structure)
+    likes = tuple([_like(v) if on_device(v) else None for v in values])
+    pullback = Pullback(last, tuple(slots), forms, out_structure, tuple(inputs), structure, likes)
     return unflatten(out_structure, values), pullback
 
 
@@ -254,7 +259,7 @@ def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) ->
         value, pullback = _evaluate(restricted, primals, places)
         _check_loss(value)
         slot = pullback.slots[0]
-        one = 1.0 if pullback.forms[0] is float else pullback.forms[0][1].type(1)
+        one = 1.0 if pullback.forms[0] is float else one_like(value)
         gradients = pullback._pull([(slot, one)] if slot is not None else [], consume=True)
         if has_aux:
             value = (value, _detach(aux[-1], pullback.last.home[0]))
@@ -382,7 +387,7 @@ def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     duals = []
     for k, (leaf, t) in enumerate(zip(leaves, directions, strict=True)):
         check_input(leaf, _where(primals, k))
-        t = check_cotangent(t, form_of(leaf), f" (a tangent) of {_where(primals, k)}")
+        t = check_cotangent(t, form_of(leaf), f" (a tangent) of {_where(primals, k)}", leaf)
         duals.append(Dual(_own(leaf), tape.home, t))
     out, _ = run(tape, fn, *unflatten(structure, duals))
     results, out_structure = flatten(out)

@@ -15,6 +15,7 @@ from paradual.arrays import PYTHON_SCALARS, fit, is_buffer, shape_of, zeros
 from paradual.dual import Dual
 from paradual.errors import ParadualTypeError, ParadualValueError
 from paradual.labels import is_labelled, is_labelled_type, put_together, take_apart
+from paradual.locality import bare, on_device
 
 NAMESPACE = "paradual"
 
@@ -133,15 +134,15 @@ def is_array(value: Any) -> bool:
     return isinstance(value, int | float | complex) or hasattr(value, "dtype")
 
 
-def check_cotangent(g: Any, form: Any, where: str = "") -> Any:
-    """A cotangent from outside, with the shape and dtype of its primal.
+def check_cotangent(g: Any, form: Any, where: str = "", like: Any = None) -> Any:
+    """A cotangent from outside, with the shape and dtype of its primal, and on the device of ``like``.
 
     Raises
     ------
     ParadualValueError
         If the shape is another.
     ParadualTypeError
-        If the dtype cannot be cast safely (Python numbers can).
+        If the dtype cannot be cast safely (Python numbers can), or it is not on the device of its primal.
     """
     shape, dtype = ((), np.dtype(form)) if form in PYTHON_SCALARS else form
     if isinstance(g, list | tuple):
@@ -158,9 +159,22 @@ def check_cotangent(g: Any, form: Any, where: str = "") -> Any:
             f"the cotangent{where} has dtype {getattr(g, 'dtype', type(g).__name__)}, but the result it "
             f"belongs to has {dtype}: cast it, g.astype({dtype.name!r})"
         )
+    if weak and on_device(like):
+        return np.zeros_like(bare(like), shape=(), dtype=dtype) + g
     if weak:
         return form(g) if form in PYTHON_SCALARS else dtype.type(g)
+    if like is not None and on_device(g) != on_device(like):
+        raise ParadualTypeError(_ELSEWHERE.format(f"the cotangent{where}", *_sides(g, like)))
     return fit(g, form)
+
+
+_ELSEWHERE = "{} lies on {}, but the value it belongs to on {}: move it, paradual.to_device(g, {!r})"
+
+
+def _sides(g: Any, like: Any) -> tuple[str, str, str]:
+    host, device = ("the host", "cpu"), ("a device", "cuda")
+    there, here = device if on_device(g) else host, device if on_device(like) else host
+    return there[0], here[0], here[1]
 
 
 def finish(g: Any, form: Any, like: Any) -> Any:
@@ -174,5 +188,7 @@ def finish(g: Any, form: Any, like: Any) -> Any:
     if form in PYTHON_SCALARS:
         return form(g) if isinstance(g, np.generic | np.ndarray | int | float | complex) else g
     if is_buffer(like):
+        if type(like) is not np.ndarray and is_buffer(g) and on_device(g) != on_device(like):
+            raise ParadualTypeError(_ELSEWHERE.format("a cotangent that a pullback found", *_sides(g, like)))
         return g if is_buffer(g) else np.asarray(g)
     return form[1].type(g) if not is_buffer(g) or type(g) is np.ndarray else g

@@ -13,6 +13,7 @@ from paradual.dual import DUALS, Dual, import_dual, primal
 from paradual.errors import ParadualTypeError
 from paradual.held import check_held
 from paradual.kin import steady
+from paradual.locality import explain, on_device
 from paradual.rules.careful import backward_masked
 from paradual.rules.modes import pull, pull_last
 from paradual.tape import ACTIVE, Cotangents, Job, Slot, Stub, Tape, backward, history
@@ -74,9 +75,13 @@ def sweep(tape: Tape, seeds: Iterable[Contribution], own: bool = False, consume:
     seeds = merge(seeds)
     consume = consume and not tape.masks
     with np.errstate(all="ignore"):  # an infinite slope is an answer, not an accident
-        found = backward(
-            tape, seeds, pull_last if consume else pull, settle_owned if own else settle, consume
-        )
+        try:
+            found = backward(
+                tape, seeds, pull_last if consume else pull, settle_owned if own else settle, consume
+            )
+        except (TypeError, NotImplementedError) as error:
+            explain(error, "the reverse pass", [g for _, g in seeds])
+            raise
         if tape.masks and has_nan(found):
             masked = backward_masked(tape, [(index, g, True) for index, g in seeds])
             found = {slot: g for slot, (g, _) in masked.items()}
@@ -94,7 +99,11 @@ def merge(contributions: Iterable[Contribution]) -> list[Contribution]:
 
 def has_nan(found: Cotangents) -> bool:
     """Whether any cotangent has a NaN in it."""
-    return any(bool(np.isnan(primal(g)).any()) for g in found.values())
+    marks = [np.isnan(primal(g)).any() for g in found.values()]
+    there = [mark for mark in marks if on_device(mark)]
+    if len(there) > 1:  # of a device this is asked once: it takes until all that came before is computed
+        marks = [mark for mark in marks if not on_device(mark)] + [np.stack(there).any()]
+    return any(map(bool, marks))
 
 
 def route(found: Iterable[tuple[Slot, Any]]) -> dict[Job, list[Contribution]]:

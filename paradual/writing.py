@@ -10,7 +10,7 @@ from typing import Any
 from dask._task_spec import DataNode, Task, TaskRef
 from dask.blockwise import Blockwise
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from paradual.errors import ParadualValueError
 from paradual.jobs import with_name
@@ -59,6 +59,7 @@ class Writer:
         self.graph: dict[Key, Any] = {}
         self.values: dict[Key, TaskRef] = {}  # {job: the task that has its value}
         self.results: dict[str, dict[Key, Any]] = {}  # {name of a collection: its tasks}
+        self.said: dict[str, dict[Key, Any]] = {}  # {annotation: {key of a new task: its value}}
         self.owner = {k: name for name, layer in program.given.layers.items() for k in _keys_in(layer)}
         self.used: set[str] = set()  # layers of the user's graph
         self.fused = {k: node for k, node in program.nodes.items() if k not in self.owner}
@@ -68,10 +69,21 @@ class Writer:
         start = f"{prefix}-" if prefix else ""
         return with_name(key, lambda name: f"{start}{name}-{self.token}")
 
+    def _annotate(self, name: Key, key: Key) -> None:
+        """Say of a new task what is said of the task that it belongs to: it runs where that does."""
+        for kind, value in self.program.annotations.get(key, {}).items():
+            self.said.setdefault(kind, {})[name] = value
+
+    def _layer(self, tasks: dict[Key, Any]) -> Any:
+        """Tasks as a layer of a graph, with what is said of them."""
+        said = {kind: values.get for kind, values in self.said.items() if not values.keys().isdisjoint(tasks)}
+        return MaterializedLayer(tasks, annotations=said) if said else tasks
+
     def step(self, prefix: str, key: Key, function: Any, *refs: Any) -> TaskRef:
         """Add a task, and refer to it."""
         name = self.name(prefix, key)
         self.graph[name] = Step(name, function, *refs)
+        self._annotate(name, key)
         return TaskRef(name)
 
     def result(self, prefix: str, key: Key, function: Any, *refs: Any) -> None:
@@ -79,6 +91,7 @@ class Writer:
         name = self.name(prefix, key)
         layer = self.results.setdefault(name[0] if isinstance(name, tuple) else name, {})
         layer[name] = Step(name, function, *refs)
+        self._annotate(name, key)
 
     def plain(self, key: Key) -> TaskRef:
         """Refer to a task of the user's as it is; one that came about by fusion is added.
@@ -101,6 +114,7 @@ class Writer:
                 self.graph[k] = self.fused[k]
             else:
                 new[k] = self.name("", k)
+                self._annotate(new[k], k)
                 if new[k] not in self.graph:
                     node = self.fused[k].substitute(new, key=new[k])
                     # a bare list or dict has no key of its own
@@ -113,7 +127,7 @@ class Writer:
         rename = {name: self.name(prefix, name) for name in old}
         shared = f"paradual-{self.token}"
         given, todo = self.program.given, set(self.used)
-        layers: dict[Any, Any] = {shared: self.graph}
+        layers: dict[Any, Any] = {shared: self._layer(self.graph)}
         needs: dict[Any, set[str]] = {shared: set(self.used)}
         while todo:
             name = todo.pop()
@@ -122,7 +136,7 @@ class Writer:
         for name in rename.values():
             # the layer of a Delayed has the name of its key: that of a block of an array is a tuple
             layer = self.name(prefix, like.key) if isinstance(like, Delayed) else name
-            layers[layer], needs[layer] = self.results[name], {shared, *self.used}
+            layers[layer], needs[layer] = self._layer(self.results[name]), {shared, *self.used}
         rebuild, args = like.__dask_postpersist__()
         return rebuild(HighLevelGraph(layers, needs), *args, rename=rename)
 

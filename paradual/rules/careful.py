@@ -9,12 +9,14 @@ the derivative is not known.  It costs about twice the plain sweep, and runs onl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from paradual.arrays import Item, Scatter, add, complete, fit, scatter_add, shape_of
+from paradual.locality import bare, counting, on_device
 from paradual.rules.modes import target_form
 from paradual.rules.registry import RULES, lookup
 from paradual.tape import Slot, Tape
@@ -86,9 +88,9 @@ def backward_masked(tape: Tape, seeds: Iterable[tuple[int, Any, Any]]) -> dict[S
             m: Any = True
             if rule.kind == "linear" and mask is not True:
                 # uneven weights, so that a transpose with terms of both signs does not cancel them
-                m = rule.pulls[k](mask * np.random.default_rng(0).uniform(0.5, 1.5, shape_of(g)), *keep)
+                m = rule.pulls[k](mask * _uneven(g), *keep)
             elif rule.masks:
-                m = rule.pulls[k](np.ones(shape_of(g)), *keep)
+                m = rule.pulls[k](np.ones_like(bare(g), dtype=float), *keep)
             if isinstance(operand, int):
                 give(operand, c, m)
             else:
@@ -103,7 +105,16 @@ def _masked(c: Any, mask: Any) -> Any:
     return c if mask is True else np.where(mask, c, 0)
 
 
+def _uneven(g: Any) -> Any:
+    """Numbers between 0.5 and 1.5 without a pattern, on the device of a cotangent."""
+    shape = shape_of(g)
+    if on_device(g):
+        numbers = counting(math.prod(shape), like=g).reshape(shape)
+        return 1.0 + 0.5 * np.sin(7919.0 * (numbers + 1) ** 2)
+    return np.random.default_rng(0).uniform(0.5, 1.5, shape)
+
+
 def _scattered(mask: Scatter, form: Any) -> Any:
-    total = np.zeros(form[0])
+    total = np.zeros_like(bare(mask.value), shape=form[0], dtype=float)
     scatter_add(total, mask.index, mask.value)
     return total != 0

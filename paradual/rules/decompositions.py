@@ -41,6 +41,7 @@ import numpy as np
 
 from paradual.arrays import bare, dispatch, is_complex
 from paradual.errors import NotDifferentiableError
+from paradual.locality import any_of, counting, identity
 from paradual.rules.registry import composed, constant, general
 
 NAN = float("nan")
@@ -72,7 +73,7 @@ def _of_diagonal(a: Any) -> Any:
 
 
 def _diagonal(d: Any) -> Any:
-    return np.expand_dims(d, -1) * np.eye(d.shape[-1], dtype=d.dtype, like=bare(d))
+    return np.expand_dims(d, -1) * identity(d.shape[-1], d)
 
 
 def _row(d: Any) -> Any:
@@ -112,7 +113,7 @@ def _of_columns(a: Any) -> Any:
 
 def _beside(w: Any) -> Any:
     """Which pairs of values are not of a value and itself."""
-    return ~np.eye(w.shape[-1], dtype=bool, like=bare(w))
+    return ~identity(w.shape[-1], w, dtype=bool)
 
 
 def roundoff(w: Any, n: int) -> float:
@@ -156,10 +157,10 @@ def _seen(e: Any, w: Any, n: int) -> Any:
 def regular(a: Any, singular: Any) -> Any:
     """Matrices with the singular ones replaced by the identity, and a number to add: NaN for those."""
     singular = np.expand_dims(singular, (-2, -1))
-    if not np.any(singular):
+    if not any_of(singular):
         return a, 0.0
     nan = np.where(singular, NAN, 0.0).astype(a.dtype)
-    return np.where(singular, np.eye(a.shape[-1], dtype=a.dtype, like=bare(a)), a), nan
+    return np.where(singular, identity(a.shape[-1], a), a), nan
 
 
 # --- eigenvalues and eigenvectors of Hermitian matrices: dw = diag(E), dV = V (F * E) for E = V^H dA V -
@@ -230,7 +231,7 @@ def eigen_general(a: Any) -> Any:
 
 def _pivot(v: Any) -> Any:
     """For each column 1 at its largest component."""
-    rows = np.arange(v.shape[-2])[:, None]
+    rows = counting(v.shape[-2], like=v)[:, None]
     return rows == np.argmax(np.abs(bare(v)), axis=-2, keepdims=True) if rows.size else bare(v) != 0
 
 
@@ -344,7 +345,7 @@ def _svd_pull(g: Any, out: Any, full: bool = False) -> Any:
             free = np.matmul(_h(q0), bar[..., k:])
             turned = (free - _h(free)) * _beside(free)
             chosen = largest(turned) > tiny * largest(free)  # it depends on the basis that was chosen
-            rest = rest * np.where(chosen, NAN, 1.0) if np.any(chosen) else rest
+            rest = rest * np.where(chosen, NAN, 1.0) if any_of(chosen) else rest
         seen = _of_columns(rest) > tiny * (scale + largest(bar))[..., 0]
         rest = rest * _row(_over(s, zero, seen | flows))
         total = total + (np.matmul(rest, _h(v)) if left else np.matmul(u, _h(rest)))
@@ -387,7 +388,7 @@ def _values(a: Any) -> Any:
     """The singular values by themselves; those that are zero have slope 0 in both modes, as `abs` has."""
     s = singular(a)[1]
     zero = bare(s) <= roundoff(s, max(a.shape[-2:])) * largest(s, 1)
-    return np.where(zero, bare(s), s) if np.any(zero) else s
+    return np.where(zero, bare(s), s) if any_of(zero) else s
 
 
 def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
@@ -470,10 +471,9 @@ def _qr(a: Any, mode: str = "reduced") -> Any:
         return r
     if mode == "complete" and m > n:
         # Q = I - Y T Y^H with unit lower trapezoidal Y: its first n columns determine the others
-        like = {"dtype": a.dtype, "like": bare(a)}
-        w = np.eye(m, n, **like) - q
+        w = identity(m, a, n) - q
         below = np.matmul(np.linalg.pinv(_h(w[..., :n, :])), _h(w[..., n:, :]))
-        q = np.concatenate([q, np.eye(m, **like)[:, n:] - np.matmul(w, below)], axis=-1)
+        q = np.concatenate([q, identity(m, a)[:, n:] - np.matmul(w, below)], axis=-1)
         r = np.concatenate([r, np.zeros_like(bare(r), shape=(*r.shape[:-2], m - n, n))], axis=-2)
     return _QR(q, r)
 

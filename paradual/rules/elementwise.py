@@ -204,10 +204,10 @@ elementwise(
 )
 elementwise(
     np.copysign,
-    lambda x1, x2: np.where(np.signbit(x1) == np.signbit(x2), 1.0, -1.0),
+    lambda x1, x2: number(np.where(np.signbit(x1) == np.signbit(x2), 1.0, -1.0)),
     lambda: 0.0,
 )
-elementwise(np.heaviside, lambda: 0.0, lambda x1: np.where(x1 == 0, 1.0, 0.0))
+elementwise(np.heaviside, lambda: 0.0, lambda x1: number(np.where(x1 == 0, 1.0, 0.0)))
 elementwise(np.ldexp, lambda x2: np.ldexp(1.0, x2), lambda: 0.0)  # np.exp2 of an int8 is a float16
 elementwise(np.nextafter, lambda: 1.0, lambda: 0.0)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from paradual.arrays import Item, Scatter, bare, cast, gain, item, look, put, scatter_sum, shape_of
+from paradual.arrays import Item, Region, Scatter, bare, cast, gain, item, look, put, scatter_sum, shape_of
+from paradual.locality import as_plain, beside, counting, grid, on_device
 from paradual.rules.registry import composed, linear
 
 linear(operator.getitem, lambda g, b: Scatter(b, g))
@@ -78,6 +79,10 @@ composed(np.select, _select)
 
 def _untake(g: Any, a_shape: Any, indices: Any, axis: Any = None, mode: str = "raise") -> Any:
     shape = a_shape or (1,)
+    if on_device(g):  # whose library takes no other mode
+        if axis is None:
+            return Scatter(Region(((np.reshape, (-1,), {}),), indices), g)
+        return Scatter((slice(None),) * (axis % len(shape)) + (indices,), g)
     # NumPy itself reads the indices and the mode
     numbers = np.take(np.arange(math.prod(shape) if axis is None else shape[axis]), indices, mode=mode)
     if axis is None:
@@ -101,13 +106,13 @@ def along(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
     """The index that picks elements by their places along an axis, as `np.take_along_axis` does."""
     if not shape_of(arr):
         raise np.exceptions.AxisError(axis, 0)
-    if not np.issubdtype(np.asarray(indices).dtype, np.integer):
+    if not np.issubdtype(as_plain(indices).dtype, np.integer):
         raise IndexError("`indices` must be an integer array")
     if len(shape_of(indices)) != len(shape_of(arr)):
         raise ValueError("`indices` and `arr` must have the same number of dimensions")
-    grid = list(np.ogrid[tuple(slice(n) for n in shape_of(arr))])  # length 1 in indices: for all
-    grid[axis] = indices
-    return tuple(grid)
+    at = grid(shape_of(arr), arr)  # length 1 in indices: for all
+    at[axis] = indices
+    return tuple(at)
 
 
 composed(np.take_along_axis, _take_along_axis)
@@ -135,7 +140,7 @@ composed(np.partition, _partition)
 def _compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
     if np.ndim(condition) != 1:
         raise ValueError("condition must be a 1-d array")
-    return np.take(a, np.flatnonzero(condition), axis)
+    return np.take(a, beside(np.flatnonzero(condition), a), axis)
 
 
 composed(np.compress, _compress)
@@ -144,7 +149,9 @@ composed(np.extract, lambda condition, arr: np.ravel(arr)[np.flatnonzero(conditi
 
 def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     choices = list(choices)
-    which = np.choose(np.asarray(a), np.arange(len(choices)), mode=mode)  # NumPy itself reads a and the mode
+    which = np.choose(
+        as_plain(a), counting(len(choices), like=a), mode=mode
+    )  # NumPy itself reads a and the mode
     return _first([which == k for k in range(len(choices))], choices, choices[-1])
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from paradual.arrays import bare, dispatch, is_complex, shape_of
+from paradual.locality import any_of, identity
 from paradual.rules.decompositions import (
     conjugate,
     from_triangle,
@@ -107,11 +108,11 @@ def _cofactors(a: Any, det: Any) -> Any:
 def _adjugate(a: Any) -> Any:
     """The adjugate of a small matrix, a polynomial in its entries (Faddeev and LeVerrier)."""
     q = a.shape[-1]
-    identity = np.eye(q, dtype=a.dtype, like=bare(a))
-    m = np.zeros_like(bare(a)) + identity
+    one = identity(q, a)
+    m = np.zeros_like(bare(a)) + one
     for k in range(1, q):
         m = np.matmul(a, m)
-        m = m - np.expand_dims(np.trace(m, axis1=-2, axis2=-1), (-2, -1)) / k * identity
+        m = m - np.expand_dims(np.trace(m, axis1=-2, axis2=-1), (-2, -1)) / k * one
     return m if q % 2 else -m
 
 
@@ -180,7 +181,7 @@ general(pseudo_inverse, _pinv_pull, _pinv_push)
 def _cut(a: Any, rcond: Any) -> Any:
     """A matrix without its singular values up to ``rcond`` times the largest, if they are not zero."""
     s = np.linalg.svd(bare(a), compute_uv=False)
-    keep = s > np.expand_dims(rcond, -1) * largest(s, 1)
+    keep = s > (np.expand_dims(rcond, -1) if np.ndim(rcond) else rcond) * largest(s, 1)
     if not np.any(~keep & (s > roundoff(s, max(a.shape[-2:])) * largest(s, 1))):
         return a
     vh = np.expand_dims(keep, -1) * np.linalg.svd(a, full_matrices=False)[2]
@@ -374,7 +375,7 @@ def _matrix_power(a: Any, n: int) -> Any:
     if n < 0:
         return _matrix_power(np.linalg.inv(a), -n)
     if n == 0:
-        return np.zeros_like(bare(a)) + np.eye(a.shape[-1], dtype=a.dtype, like=bare(a))
+        return np.zeros_like(bare(a)) + identity(a.shape[-1], a)
     result = None
     while n:
         if n & 1:
@@ -456,7 +457,7 @@ def _cond(x: Any, p: Any = None) -> Any:
             out = _matrix_norm(x, p, (-2, -1), False) * _matrix_norm(inverse, p, (-2, -1), False)
             out = out * np.where(singular, np.inf, 1.0).astype(bare(out).dtype)
     known = np.isnan(np.sum(bare(x), axis=(-2, -1))) | ~np.isnan(bare(out))
-    return out if np.all(known) else np.where(known, out, np.inf)
+    return np.where(known, out, np.inf) if any_of(~known) else out
 
 
 composed(np.linalg.cond, _cond)

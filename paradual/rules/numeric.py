@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from paradual.arrays import cast, dispatch, is_complex, scatter_sum, shape_of
 from paradual.errors import NotDifferentiableError
+from paradual.locality import as_plain, beside, counting, on_device
 from paradual.rules.registry import composed, constant, elementwise, general, linear, multilinear
 from paradual.rules.shaping import pad_zeros
 
@@ -21,7 +22,7 @@ from paradual.rules.shaping import pad_zeros
 def _array(x: Any, dtype: Any = None) -> Any:
     """An array of plain numbers, or a dual, in a dtype if one is given."""
     if not hasattr(x, "place"):
-        return np.asarray(x, dtype)
+        return as_plain(x, dtype)
     return x if dtype is None or x.dtype == dtype else cast(x, np.dtype(dtype))
 
 
@@ -87,7 +88,7 @@ def _spacing(h: Any, n: int) -> Any:
     """The spacing that one argument of np.gradient stands for: a number, or one for each interval."""
     h = _array(h)
     if h.ndim == 0:
-        return h
+        return h if hasattr(h, "place") else h[()]
     if h.ndim != 1:
         raise ValueError("distances must be either scalars or 1d")
     if h.size != n:
@@ -196,7 +197,7 @@ def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> A
     shape = shape_of(x)
     if np.isscalar(condlist) or (not isinstance(condlist[0], list | np.ndarray) and shape):
         condlist = [condlist]
-    masks = np.asarray(condlist, dtype=bool)
+    masks = np.stack(condlist) if any(map(on_device, condlist)) else np.asarray(condlist, dtype=bool)
     if not shape:
         x, masks = np.reshape(x, (1,)), masks.reshape(-1, 1)
     if len(funclist) == len(masks) + 1:
@@ -294,12 +295,12 @@ def _ends(start: Any, stop: Any, *more: Any) -> tuple[Any, Any, Any]:
     return _array(start, inexact), _array(stop, inexact), inexact
 
 
-def _fractions(num: Any, endpoint: bool, dtype: Any, ndim: int) -> tuple[int, Any]:
+def _fractions(num: Any, endpoint: bool, dtype: Any, ndim: int, like: Any = None) -> tuple[int, Any]:
     """How many steps there are, and the number of each point, along a new first axis."""
     num = operator.index(num)
     if num < 0:
         raise ValueError(f"Number of samples, {num}, must be non-negative.")
-    return (num - 1 if endpoint else num), np.arange(num, dtype=dtype).reshape((-1,) + (1,) * ndim)
+    return (num - 1 if endpoint else num), counting(num, like=like).astype(dtype).reshape((-1,) + (1,) * ndim)
 
 
 def _finish(y: Any, stop: Any, exact: bool, dtype: Any, axis: int) -> Any:
@@ -323,7 +324,8 @@ def _linspace(
     device: Any = None,
 ) -> Any:
     start, stop, inexact = _ends(start, stop)
-    steps, k = _fractions(num, endpoint, inexact, len(np.broadcast_shapes(start.shape, stop.shape)))
+    ndim = len(np.broadcast_shapes(start.shape, stop.shape))
+    steps, k = _fractions(num, endpoint, inexact, ndim, start if on_device(start) else stop)
     step = (stop - start) / steps if steps > 0 else (stop - start) * np.nan
     y = _finish(start + k * step if steps > 0 else start + k * (stop - start), stop, endpoint, dtype, axis)
     return (y, step) if retstep else y
@@ -394,7 +396,7 @@ def _insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
         count = values.shape[axis]
     block = (*arr.shape[:axis], count, *arr.shape[axis + 1 :])
     joined = np.concatenate([arr, _array(np.broadcast_to(values, block), arr.dtype)], axis=axis)
-    return np.take(joined, np.insert(np.arange(n), obj, n + np.arange(count)), axis)
+    return np.take(joined, beside(np.insert(np.arange(n), obj, n + np.arange(count)), arr), axis)
 
 
 composed(np.insert, _insert)
@@ -407,7 +409,7 @@ def _resize(a: Any, new_shape: Any) -> Any:
     a = np.ravel(a)
     if a.size == 0:
         return np.zeros_like(a, shape=new_shape)
-    return np.reshape(a[np.arange(math.prod(new_shape)) % a.size], new_shape)
+    return np.reshape(a[counting(math.prod(new_shape), like=a) % a.size], new_shape)
 
 
 composed(np.resize, _resize)

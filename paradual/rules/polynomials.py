@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.polynomial
 
-from paradual.arrays import cast, dispatch, is_complex, shape_of
+from paradual.arrays import bare, cast, dispatch, is_complex, shape_of
 from paradual.errors import NotDifferentiableError
+from paradual.locality import as_plain, counting, identity
 from paradual.rules.registry import composed, general
 from paradual.rules.shaping import pad_zeros
 
 
 def _array(x: Any) -> Any:
-    return x if hasattr(x, "place") else np.asarray(x)
+    return x if hasattr(x, "place") else as_plain(x)
 
 
 def _coefficients(name: str, *polynomials: Any) -> list[Any]:
@@ -37,7 +38,7 @@ def _polyval(p: Any, x: Any) -> Any:
     p, x = _array(p), _array(x)
     if p.ndim == 0:
         raise TypeError("the coefficients are a number, not an array")
-    y = np.zeros(x.shape, x.dtype)
+    y = np.zeros_like(bare(x), shape=x.shape)
     for k in range(shape_of(p)[0]):
         y = y * x + p[k]
     return y
@@ -67,7 +68,7 @@ def _trimmed(a: Any) -> Any:
     if a.ndim > 1:
         raise ValueError("Polynomial must be 1d only.")
     trimmed = np.trim_zeros(a, "f")
-    return trimmed if len(trimmed) else a[-1:] if len(a) else np.zeros(1, a.dtype)
+    return trimmed if len(trimmed) else a[-1:] if len(a) else np.zeros_like(bare(a), shape=1)
 
 
 def _polymul(a1: Any, a2: Any) -> Any:
@@ -109,7 +110,7 @@ def _polyder(p: Any, m: int = 1) -> Any:
     if int(m) < 0:
         raise ValueError("Order of derivative must be positive (see polyint)")
     for _ in range(int(m)):
-        p = p[:-1] * np.arange(len(p) - 1, 0, -1)
+        p = p[:-1] * counting(len(p) - 1, 0, -1, like=p)
     return p
 
 
@@ -118,13 +119,13 @@ def _polyint(p: Any, m: int = 1, k: Any = None) -> Any:
     m = int(m)
     if m < 0:
         raise ValueError("Order of integral must be positive (see polyder)")
-    k = np.zeros(m) if k is None else np.atleast_1d(_array(k))
+    k = np.zeros_like(bare(p), shape=m, dtype=float) if k is None else np.atleast_1d(_array(k))
     if len(k) == 1 and m > 1:
         k = np.broadcast_to(k, (m,))
     if len(k) < m:
         raise ValueError("k must be a scalar or a rank-1 array of length 1 or >m.")
     for j in range(m):
-        p = np.concatenate([p / np.arange(len(p), 0, -1), k[j : j + 1]])
+        p = np.concatenate([p / counting(len(p), 0, -1, like=p), k[j : j + 1]])
     return p
 
 
@@ -133,13 +134,13 @@ composed(np.polyint, _polyint)
 
 
 def _powers(x: Any, n: int) -> Any:
-    return np.power(np.expand_dims(x, -1), np.arange(n - 1, -1, -1))
+    return np.power(np.expand_dims(x, -1), counting(n - 1, -1, -1, like=x))
 
 
 def _vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
     if x.ndim != 1:
         raise ValueError("x must be a one-dimensional array or sequence.")
-    powers = np.arange(len(x) if N is None else N)
+    powers = counting(len(x) if N is None else N, like=x)
     x = cast(x, np.promote_types(x.dtype, int))
     return np.power(np.expand_dims(x, -1), powers if increasing else powers[::-1])
 
@@ -151,7 +152,7 @@ composed(np.vander, _vander)
 
 def _rate(p: Any, out: Any) -> Any:
     """The derivative of the roots with respect to the coefficients, a matrix."""
-    slope = np.polyval(np.polyder(p), out)
+    slope = np.polyval(_polyder(p), out)
     return -_powers(out, shape_of(p)[0]) / np.expand_dims(slope, -1)
 
 
@@ -171,7 +172,7 @@ def characteristic(a: Any) -> Any:
 def _adjugates(a: Any, out: Any) -> list[Any]:
     """Minus the derivatives of the coefficients: d c_k = -tr(M_k dA) (Faddeev and LeVerrier)."""
     n = shape_of(a)[0]
-    matrices = [np.eye(n, dtype=a.dtype)]
+    matrices = [identity(n, a)]
     for k in range(1, n):
         matrices.append(np.matmul(a, matrices[-1]) + out[k] * matrices[0])
     return matrices
@@ -199,7 +200,7 @@ def _poly(seq_of_zeros: Any) -> Any:
         return 1.0
     if zeros.dtype.char not in "GDFgdf":
         zeros = cast(zeros, np.dtype(float))
-    p = one = np.ones(1, zeros.dtype)
+    p = one = np.ones_like(bare(zeros), shape=1)
     for k in range(len(zeros)):
         p = np.convolve(p, np.concatenate([one, -zeros[k : k + 1]]))
     if is_complex(p) and np.all(np.sort(p) == np.sort(np.conjugate(p))):  # NumPy then drops the zeros

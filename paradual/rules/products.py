@@ -13,6 +13,7 @@ import numpy as np
 
 from paradual.arrays import Scatter, bare, cast, dispatch, is_complex, shape_of
 from paradual.errors import ParadualValueError
+from paradual.locality import grid
 from paradual.rules.reductions import in_dtype, number
 from paradual.rules.registry import composed, multilinear
 
@@ -190,8 +191,8 @@ def _uncontract(g: Any, subscripts: str, operands: Any, operands_shape: Any, act
             c = np.sum(
                 c, axis=tuple(j for j, ch in enumerate(unique) if sizes[ch] != c.shape[j]), keepdims=True
             )
-            grid = np.ogrid[tuple(slice(sizes[ch]) for ch in unique)]
-            c = Scatter(tuple(grid[unique.index(ch)] for ch in wanted), c)
+            at = grid([sizes[ch] for ch in unique], c)
+            c = Scatter(tuple(at[unique.index(ch)] for ch in wanted), c)
         contributions.append(c)
     return contributions
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from paradual.arrays import cast, dispatch, is_complex, shape_of
+from paradual.locality import any_of, on_device
 from paradual.rules.registry import composed, constant, elementwise, general, linear, variant
 
 Axis = Any  # None, an int or a tuple of ints
@@ -24,6 +25,11 @@ def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 def _count(shape: Any, axis: Axis) -> int:
     return math.prod(shape[a] for a in _axes(axis, len(shape)))
+
+
+def inverse_order(order: Any) -> list[int]:
+    """The permutation that undoes another one."""
+    return sorted(range(len(order)), key=order.__getitem__)
 
 
 def in_dtype(a: Any, dtype: Any) -> Any:
@@ -136,7 +142,7 @@ def _others(a: Any, axis: Axis) -> Any:
     one = np.ones_like(rows[..., :1])
     before = np.cumprod(np.concatenate([one, rows[..., :-1]], axis=-1), axis=-1)
     after = np.flip(np.cumprod(np.concatenate([one, np.flip(rows[..., 1:], -1)], axis=-1), axis=-1), -1)
-    return np.transpose(np.reshape(before * after, shape), np.argsort([*kept, *axes]))
+    return np.transpose(np.reshape(before * after, shape), inverse_order([*kept, *axes]))
 
 
 def _prod_pull(g: Any, a: Any, axis: Axis = None, keepdims: Any = False) -> Any:
@@ -291,9 +297,10 @@ def _mean(
     a = in_dtype(a, dtype)
     total = np.sum(select(a, where, 0), axis=axis, out=out, keepdims=keepdims)
     n = count(a, axis, where, is_set(keepdims))
-    if np.all(n):
+    if not any_of(n == 0):
         return total / n
-    warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=4)
+    if not on_device(n):
+        warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=4)
     return number(np.where(n == 0, np.nan, total / np.maximum(n, 1)))
 
 
@@ -321,7 +328,7 @@ def degrees(a: Any, axis: Axis, keepdims: Any, where: Any, ddof: Any, correction
             raise ValueError("ddof and correction can't be provided simultaneously.")
         ddof = correction
     left = count(a, axis, where, is_set(keepdims)) - ddof
-    if np.any(left <= 0):
+    if not on_device(left) and np.any(left <= 0):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=5)
     return left
 
@@ -365,7 +372,7 @@ def _spread(finish: Any) -> Any:
         a = in_dtype(a, dtype)
         n = degrees(a, axis, keepdims, where, ddof, correction)
         total = in_dtype(deviations(a, axis, keepdims, where, mean), dtype)
-        if np.all(n > 0):
+        if not any_of(n <= 0):
             return finish(total / n)
         scale = np.where(n > 0, 1 / np.where(n > 0, n, 1), np.inf)  # 0 / 0 is nan
         return finish(total * scale.astype(total.dtype))
@@ -392,7 +399,7 @@ def _average(
                 raise TypeError("Axis must be specified when shapes of a and weights differ.")
             if weights.shape != tuple(a.shape[k] for k in axes):
                 raise ValueError("Shape of weights must be consistent with shape of a along specified axis.")
-            weights = expand_weights(np.transpose(weights, np.argsort(axes)), a.shape, axes)
+            weights = expand_weights(np.transpose(weights, inverse_order(axes)), a.shape, axes)
         precision = np.result_type(a.dtype, weights.dtype, *(["f8"] if a.dtype.kind in "iub" else []))
         scale = np.sum(in_dtype(weights, precision), axis=axes, keepdims=keep)
         if np.any(scale == 0):

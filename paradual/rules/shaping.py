@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from paradual.arrays import Scatter, cast, dispatch, shape_of
+from paradual.arrays import Scatter, bare, cast, dispatch, shape_of
 from paradual.errors import NotDifferentiableError
+from paradual.locality import counting
+from paradual.rules.reductions import inverse_order
 from paradual.rules.registry import composed, linear
 
 # --- the shape ------------------------------------------------------------------------------------
@@ -69,7 +71,7 @@ composed(np.broadcast_arrays, _broadcast_arrays)
 def _untranspose(g: Any, axes: Any = None) -> Any:
     if axes is None:
         return np.transpose(g)
-    return np.transpose(g, np.argsort([axis % len(axes) for axis in axes]))
+    return np.transpose(g, inverse_order([axis % len(axes) for axis in axes]))
 
 
 linear(np.transpose, _untranspose)
@@ -234,7 +236,7 @@ if hasattr(np, "unstack"):
 def _delete(arr: Any, obj: Any, axis: Any = None) -> Any:
     if axis is None:
         arr, axis = np.ravel(arr), 0
-    keep = np.delete(np.arange(_length(arr, axis)), obj)
+    keep = np.delete(counting(_length(arr, axis), like=arr), obj)
     return np.take(arr, keep, axis)
 
 
@@ -246,7 +248,7 @@ composed(np.delete, _delete)
 def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     if axis is None or (axis in (0, -1) and not shape_of(a)):
         a, axis = np.ravel(a), 0
-    where = np.repeat(np.arange(_length(a, axis)), repeats)
+    where = np.repeat(counting(_length(a, axis), like=a), repeats)
     return np.take(a, where, axis)
 
 
@@ -295,11 +297,11 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> A
         )
     # else by gathering, where it can: np.pad of the indices says where each element comes from
     if mode in ("edge", "reflect", "symmetric", "wrap") and kwargs.get("reflect_type") != "odd":
-        index = np.arange(array.size).reshape(array.shape)
+        index = counting(array.size, like=array).reshape(array.shape)
         return np.ravel(array)[np.pad(index, pad_width, mode=mode, **kwargs)]
     values = kwargs.get("constant_values", 0)
     if not hasattr(values, "place"):  # NumPy checks the arguments, and pads zeros with the constants
-        constants = np.pad(np.zeros(array.shape, array.dtype), pad_width, mode, **kwargs)
+        constants = np.pad(np.zeros_like(bare(array)), pad_width, mode, **kwargs)
     if isinstance(pad_width, dict):
         every = [pad_width.get(k, pad_width.get(k - array.ndim, 0)) for k in range(array.ndim)]
         pad_width = [np.broadcast_to(w, 2) for w in every]
@@ -354,7 +356,7 @@ linear(np.triu, lambda g, k=0: np.triu(g, k))
 
 def _undiagonal(g: Any, a_shape: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     axis1, axis2 = axis1 % len(a_shape), axis2 % len(a_shape)
-    n = np.arange(g.shape[-1])
+    n = counting(g.shape[-1], like=g)
     index: list[Any] = [slice(None)] * len(a_shape)
     index[axis1], index[axis2] = n + max(-offset, 0), n + max(offset, 0)
     # indexing puts the diagonal where the two axes are, or first if they are apart
@@ -375,8 +377,8 @@ def _undiag(g: Any, v_shape: Any, k: int = 0) -> Any:
     if len(v_shape) == 1:
         return np.diagonal(g, k)
     n = g.shape[0]
-    rows = np.arange(n) + max(-k, 0)
-    return Scatter((rows, np.arange(n) + max(k, 0)), g)
+    n = counting(n, like=g)
+    return Scatter((n + max(-k, 0), n + max(k, 0)), g)
 
 
 linear(np.diag, _undiag)

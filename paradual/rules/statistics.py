@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from paradual.arrays import cast, is_complex
+from paradual.arrays import bare, cast, is_complex
 from paradual.errors import NotDifferentiableError, user_line
+from paradual.locality import any_of, as_plain, counting, on_device
 from paradual.rules.reductions import (
     as_array,
     degrees,
     deviations,
     duals_in,
     in_dtype,
+    inverse_order,
     is_given,
     is_set,
     number,
@@ -66,9 +68,14 @@ def _at_rank(f: Any, a: Any, axis: Any, keepdims: Any, weights: Any = None, **q:
         places = np.argsort(values, axis=-1, kind="stable")
         ranks = np.argsort(places, axis=-1).astype(float)
         ranks = np.where(np.isnan(values), np.nan, ranks) if skips else ranks
-        ranks = np.reshape(ranks, [a.shape[k] for k in order]).transpose(np.argsort(order))
+        ranks = np.reshape(ranks, [a.shape[k] for k in order]).transpose(inverse_order(order))
         at = f(ranks, axis=axis, **q)
         form = at.shape[: at.ndim - len(batch)]
+    elif on_device(values):  # which is not asked for the ranks
+        at = f(counting(n, like=values).astype(float), **q)
+        form = at.shape
+        places = np.argsort(values, axis=-1)
+        at = np.broadcast_to(np.reshape(at, (*form, *[1] * len(batch))), form + batch)
     else:
         at = np.asarray(f(np.arange(float(n)), **q))
         form = at.shape
@@ -84,14 +91,16 @@ def _at_rank(f: Any, a: Any, axis: Any, keepdims: Any, weights: Any = None, **q:
         at = np.where(np.isnan(np.take_along_axis(values, places[..., -1:], axis=-1)), n - 1, at)
     low, high = np.floor(at).astype(int), np.ceil(at).astype(int)
     out = np.take_along_axis(rows, np.take_along_axis(places, low, axis=-1), axis=-1)
-    if np.any(low != high):
+    if any_of(low != high):
         above = np.take_along_axis(rows, np.take_along_axis(places, high, axis=-1), axis=-1)
         between = (out + above) / 2 if f in MEDIANS else out + (above - out) * (at - low).astype(_real(a))
         out = np.where(low == high, out, between)
-    if skips and np.any(nothing):
+    if skips and any_of(nothing):
         out = np.where(nothing, np.nan, out)
     out = np.moveaxis(out, -1, 0) if form else out[..., 0]
-    dtype = f(np.zeros(1, a.dtype), **{name: value for name, value in q.items() if name != "weights"}).dtype
+    dtype = f(
+        np.zeros_like(plain(a), shape=1), **{name: value for name, value in q.items() if name != "weights"}
+    ).dtype
     out = out if out.dtype == dtype else cast(out, dtype)
     if keepdims:
         return np.reshape(out, form + tuple(1 if k in axes else m for k, m in enumerate(a.shape)))
@@ -192,7 +201,7 @@ def _nanspread(finish: Any) -> Any:
         a, there = in_dtype(a, _inexact(dtype)), _present(a, where)
         n = degrees(a, axis, keepdims, there, ddof, correction)
         total = in_dtype(deviations(a, axis, keepdims, there, mean), dtype)
-        if np.all(n > 0):
+        if not any_of(n <= 0):
             return finish(total / n)
         return number(np.where(n > 0, finish(np.where(n > 0, total, 1) / np.where(n > 0, n, 1)), np.nan))
 
@@ -214,9 +223,12 @@ def _nan_extremum(f: Any, worst: float) -> Any:
     ) -> Any:
         keepdims = is_set(keepdims)
         missing = np.isnan(a)
-        out = f(np.where(missing, worst, a), axis=axis, keepdims=keepdims, initial=initial, where=where)
-        if initial is np._NoValue and np.any(lost := np.all(missing, axis=axis, keepdims=keepdims)):
-            warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=3)
+        given = {"initial": initial, "where": where}
+        options = {name: value for name, value in given.items() if value is not np._NoValue}
+        out = f(np.where(missing, worst, a), axis=axis, keepdims=keepdims, **options)
+        if initial is np._NoValue and any_of(lost := np.all(missing, axis=axis, keepdims=keepdims)):
+            if not on_device(lost):
+                warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=3)
             return number(np.where(lost, np.nan, out))
         return out
 
@@ -259,14 +271,14 @@ def _cov(
     if y is not None:
         x = np.concatenate([x, _variables(arrays[1], "y", rowvar, dtype)], axis=0)
     # NumPy checks the weights, and warns where there are too few observations
-    none = np.zeros((1, x.shape[1]))
+    none = np.zeros_like(bare(x), shape=(1, x.shape[1]), dtype=float)
     np.cov(none, None, True, bias, ddof, _fixed(np.cov, "fweights", fweights), plain(aweights))
     ddof = (1 if bias == 0 else 0) if ddof is None else ddof  # as NumPy asks: bias=None counts as given
     if fweights is None and aweights is None:
         deviation = x - np.mean(x, axis=1, keepdims=True)
         weighted, scale = deviation, x.shape[1] - ddof
     else:
-        w = 1.0 if fweights is None else np.asarray(fweights, dtype=float)
+        w = 1.0 if fweights is None else as_plain(fweights, float)
         w = w if aweights is None else w * as_array(aweights)
         scale = total = np.sum(w)
         if ddof != 0:
@@ -302,7 +314,7 @@ composed(np.corrcoef, _corrcoef)
 
 linear(
     np.bincount,
-    lambda g, x, minlength=0: g[np.asarray(x)],
+    lambda g, x, minlength=0: g[as_plain(x)],
     arrays="weights",
     names="x weights minlength",
 )
