@@ -211,7 +211,9 @@ def cluster_client(args: argparse.Namespace) -> AbstractContextManager:
 
     if args.address is not None:
         return Client(args.address)
-    return Client(n_workers=args.cluster, threads_per_worker=1, processes=True, dashboard_address=":0")
+    return Client(
+        n_workers=args.cluster, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+    )
 
 
 def main() -> int:

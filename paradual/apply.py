@@ -19,7 +19,7 @@ from paradual.errors import NotDifferentiableError, user_line
 from paradual.held import hold
 from paradual.kin import kin_of, lend, relate, root_of, steady, via_of
 from paradual.labels import is_labelled
-from paradual.locality import explain
+from paradual.locality import explain, on_device
 from paradual.rules import modes, registry
 from paradual.rules.creation import stacked
 from paradual.rules.registry import RULES, Rule, bind, check_out, check_plain, check_use, kept
@@ -160,10 +160,10 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
     edges: Any
     if i is None:
         keep = rule.pickers[1](env)
-        edges = ((j, 1, _held(tape, keep, (a,)) if keep and type(a) is np.ndarray else keep),)
+        edges = ((j, 1, _held(tape, keep, (a,)) if keep and a.__class__ not in NUMBERS else keep),)
     elif j is None:
         keep = rule.pickers[0](env)
-        edges = ((i, 0, _held(tape, keep, (b,)) if keep and type(b) is np.ndarray else keep),)
+        edges = ((i, 0, _held(tape, keep, (b,)) if keep and b.__class__ not in NUMBERS else keep),)
     else:
         edges = ((i, 0, rule.pickers[0](env)), (j, 1, rule.pickers[1](env)))
     out = _new(Dual)
@@ -175,9 +175,14 @@ def binary(f: Any, x: Any, y: Any, compute: Any = None) -> Any:
     return out
 
 
+def _lies_there(value: Any) -> bool:
+    return value.__class__ not in PLAIN and value.__class__ not in DUALS and on_device(value)
+
+
 def _held(tape: Tape, keep: tuple[Any, ...], plain: Any, shared: Any = ()) -> tuple[Any, ...]:
     """What a pullback keeps, safe from those who may write to it: owners of plain arrays, and views."""
-    theirs: dict[int, Any] = {id(array): None for array in plain if type(array) is np.ndarray}
+    arrays = (array for array in plain if type(array) is np.ndarray or on_device(array))
+    theirs: dict[int, Any] = {id(array): None for array in arrays}
     for dual in shared:
         theirs[id(dual.value)] = dual
 
@@ -281,7 +286,7 @@ def _call(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Any) -
     check_use(rule, bound)
     given = args, kwargs
     operands = list(duals_in(bound.values()))
-    plain = [v for v in _flat(bound.values()) if type(v) is np.ndarray]
+    plain = [v for v in _flat(bound.values()) if type(v) is np.ndarray or _lies_there(v)]
     shared = [d for d in operands if d.value.__class__ not in FLOATS and d.kin is not None and d.kin.written]
     if shared and rule.kind != "linear" and len(ACTIVE.get()) > 2:
         for dual in shared:

@@ -135,7 +135,7 @@ def is_array(value: Any) -> bool:
 
 
 def check_cotangent(g: Any, form: Any, where: str = "", like: Any = None) -> Any:
-    """A cotangent from outside, with the shape and dtype of its primal, and on the device of ``like``.
+    """A cotangent from outside, with the shape and dtype of its primal, on the device of ``like``, if any.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def check_cotangent(g: Any, form: Any, where: str = "", like: Any = None) -> Any
         return np.zeros_like(bare(like), shape=(), dtype=dtype) + g
     if weak:
         return form(g) if form in PYTHON_SCALARS else dtype.type(g)
-    if like is not None and on_device(g) != on_device(like):
+    if on_device(g) != on_device(like):
         raise ParadualTypeError(_ELSEWHERE.format(f"the cotangent{where}", *_sides(g, like)))
     return fit(g, form)
 

@@ -11,7 +11,7 @@ import numpy as np
 from paradual.arrays import add, settle, settle_owned
 from paradual.dual import DUALS, Dual, import_dual, primal
 from paradual.errors import ParadualTypeError
-from paradual.held import check_held
+from paradual.held import check_held, check_held_there
 from paradual.kin import steady
 from paradual.locality import explain, on_device
 from paradual.rules.careful import backward_masked
@@ -82,6 +82,7 @@ def sweep(tape: Tape, seeds: Iterable[Contribution], own: bool = False, consume:
         except (TypeError, NotImplementedError) as error:
             explain(error, "the reverse pass", [g for _, g in seeds])
             raise
+        check_held_there(tape)
         if tape.masks and has_nan(found):
             masked = backward_masked(tape, [(index, g, True) for index, g in seeds])
             found = {slot: g for slot, (g, _) in masked.items()}

@@ -9,6 +9,7 @@ from fake_device import device
 from helpers import nothing_is_left_behind  # noqa: F401
 
 import paradual as pdl
+from paradual.errors import ParadualValueError
 from paradual.trees import flatten
 
 
@@ -132,6 +133,34 @@ def test_the_gradient_is_the_users_own(counts):
 
     pdl.grad(writes)(x)
     equal(x, before)
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+@pytest.mark.parametrize("shape", [(-1,), (50, -1), (2, 5, -1)], ids=str)
+def test_a_constant_on_a_device_that_is_written_later_is_copied_or_noticed(size, shape, counts):
+    x, buffer = there(np.ones(size).reshape(shape)), there(np.full(size, 2.0).reshape(shape))
+
+    def program(x, write=True):
+        y = x * buffer + np.matmul(x, np.swapaxes(buffer, -1, -2)).sum() if x.ndim > 1 else x * buffer
+        if write:
+            buffer[...] = 3.0
+        return np.sum(y * buffer)
+
+    counts.clear()
+    if size * 8 <= 1 << 14:
+        g = pdl.grad(program)(x)
+        assert not counts
+        buffer[...] = 2.0
+        assert float(g.reshape(-1)[0]) != float(pdl.grad(lambda x: program(x, False))(x).reshape(-1)[0])
+    else:
+        with pytest.raises(ParadualValueError, match="written to"):
+            pdl.grad(program)(x)
+        buffer[...] = 2.0
+        counts.clear()
+        pdl.grad(lambda x: program(x, False))(x)
+        assert counts == {"synchronize": 1}  # all samples are compared at once, at the end
+        buffer[...] = np.nan
+        pdl.grad(lambda x: program(x, False))(x)  # NaN is not a change
 
 
 def test_a_scatter_of_many_reads_is_added_in_place(counts):

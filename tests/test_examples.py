@@ -91,6 +91,7 @@ def test_benchmarks_run_on_small_sizes(tmp_path: Path) -> None:
         "overhead", "scalars", "chain", "index loop", "fill loop", "network", "wave", "dask, threads",
         "dask, 2 processes", "fmult", "fdotprod", "fsummatvec", "frotvecquat", "fneural", "fparticles",
         "fork", "fork-cluster", "speed-up", "graph shape", "graph building", "graph speed",
+        "implicit", "loop",
     }  # fmt: skip
     for line in lines:
         assert line["row"] in out
