@@ -15,6 +15,7 @@ from paradual.errors import ParadualError, ParadualTypeError, ParadualValueError
 from paradual.implicit import Leaves, as_like, plainly, ravel, solved, system_of, transposed, unravel
 from paradual.krylov import Method, scipy_module
 from paradual.lazy import is_lazy
+from paradual.locality import on_device
 from paradual.transforms import stop_gradient, value_and_grad
 from paradual.trees import check_input, flatten, paths, unflatten
 
@@ -62,6 +63,11 @@ def start_of(name: str, x0: Any, params: tuple[Any, ...]) -> tuple[Leaves, Any]:
         )
     leaves, structure = flatten(stop_gradient(x0))
     what = "b" if name == "linear_solve" else "x0"
+    if any(map(on_device, flatten((x0, params))[0])):
+        raise ParadualTypeError(
+            f"{name} solves on the host, but {what} or a parameter is on a device: move it with "
+            "paradual.to_device(x, 'cpu'), and the solution back"
+        )
     for leaf, where in zip(leaves, paths(x0), strict=True):
         if isinstance(leaf, int) or getattr(getattr(leaf, "dtype", None), "kind", "") in ("i", "u", "b"):
             raise ParadualTypeError(

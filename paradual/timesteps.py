@@ -251,8 +251,8 @@ def _note_observed(run: Run, seen: list[Any]) -> None:
     with np.errstate(all="ignore"):
         for value in map(primal, seen):
             if is_inexact(value):
-                total += complex(np.sum(value))
-                size += float(np.sum(np.abs(value)))
+                total = total + np.sum(value)  # on the device of what is observed: it is not waited for
+                size = size + np.sum(np.abs(value))
                 eps = max(eps, float(np.finfo(np.result_type(value)).eps))
     run.observed = total, size, eps
 

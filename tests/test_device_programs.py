@@ -9,7 +9,7 @@ from fake_device import device
 from helpers import nothing_is_left_behind  # noqa: F401
 
 import paradual as pdl
-from paradual.errors import ParadualValueError
+from paradual.errors import ParadualTypeError, ParadualValueError
 from paradual.trees import flatten
 
 
@@ -226,3 +226,37 @@ def test_a_delayed_on_a_device(counts):
     np.testing.assert_allclose(g, sum(k * np.cos(k * X) for k in range(3)))
     y = dask.delayed(there(X))
     equal(pdl.gradients(dask.delayed(np.sum)(dask.delayed(np.sin)(y)), y).compute(), np.cos(X))
+
+
+# --- loops and equations --------------------------------------------------------------------------------
+
+
+def test_a_loop_on_a_device(counts):
+    def f(x):
+        last, seen = pdl.loop(lambda i, u: np.sin(u) * x + u, x, 9, observe=lambda i, u: u[1])
+        return np.sum(last**2) + sum(v * v for v in seen)
+
+    for mode in ("grad", "jvp", "hvp"):
+        y, expected = there(X), MODES[mode](f)(X)
+        counts.clear()
+        got = MODES[mode](f)(y)
+        # each of the three stretches is compared with what it was, once its sums and once its observations
+        assert not counts.keys() - {"synchronize"}
+        assert counts["synchronize"] <= (0 if mode == "jvp" else 6)
+        equal(got, expected)
+
+
+EQUATIONS = {
+    "root": lambda x: pdl.root(lambda u: u**3 + u - x, x),
+    "a parameter": lambda x: pdl.root(lambda u, x: u**3 + u - np.sum(x), 1.0, x),
+    "fixed_point": lambda x: pdl.fixed_point(lambda u: np.cos(u) * x, x),
+    "minimize": lambda x: pdl.minimize(lambda u: np.sum((u - x) ** 2), x),
+    "linear_solve": lambda x: pdl.linear_solve(lambda u: 2.0 * u, x),
+}
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_equations_are_not_solved_on_a_device(name, counts):
+    y = there(X)
+    with pytest.raises(ParadualTypeError, match=r"solves on the host.*to_device\(x, 'cpu'\)"):
+        pdl.grad(lambda x: np.sum(EQUATIONS[name](x)))(y)
