@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -49,6 +50,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings["jobqueue"]["slurm"] |= {"cores": 1, "processes": 1, "memory": "1GiB", "interface": "lo"}
     (folder / "jobqueue.yaml").write_text(yaml.safe_dump(settings))
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def signals() -> Iterator[None]:
+    """Handlers as they were: to import dask_jobqueue changes what Ctrl-C does in this process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def settings(home: Path) -> dict[str, str]:
