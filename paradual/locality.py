@@ -1,7 +1,7 @@
 """On which device an array lies, and constants made beside it: nothing here moves what is differentiated.
 
-A device array is one with ``__cuda_array_interface__``, as CuPy's are.  Its arithmetic dispatches through
-NumPy's protocols, but what NumPy creates lies on the host, and does not mix with it.
+A device array is one with ``__cuda_array_interface__`` and ``__array_ufunc__``, as CuPy's are.  Its arithmetic
+dispatches through NumPy's protocols, but what NumPy creates lies on the host, and does not mix with it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def bare(value: Any) -> Any:
 
 @cache
 def _is_device_type(kind: Any) -> bool:
-    return hasattr(kind, "__cuda_array_interface__")
+    # a tensor of PyTorch says that it may lie there, but knows nothing of NumPy's protocols
+    return hasattr(kind, "__cuda_array_interface__") and hasattr(kind, "__array_ufunc__")
 
 
 def on_device(value: Any) -> bool:

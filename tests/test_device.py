@@ -284,3 +284,21 @@ def test_constants_are_made_on_the_device_of_an_array(counts):
     assert on_device(y)
     assert not on_device(X)
     assert not on_device(1.0)
+
+
+class Tensor:
+    """As PyTorch's: its type says that it may be on a device, and it does not dispatch."""
+
+    nbytes, shape, dtype = 24, (3,), np.dtype(float)
+
+    @property
+    def __cuda_array_interface__(self):
+        raise AttributeError("this one is on the host")
+
+    def __array__(self, dtype=None, copy=None):
+        return np.ones(3)
+
+
+def test_a_tensor_of_another_library_is_not_on_a_device():
+    assert not on_device(Tensor())
+    np.testing.assert_array_equal(pdl.grad(lambda x: np.sum(x * np.asarray(Tensor())))(X), np.ones(3))
