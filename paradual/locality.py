@@ -1,7 +1,8 @@
 """On which device an array lies, and constants made beside it: nothing here moves what is differentiated.
 
 A device array is one with ``__cuda_array_interface__`` and ``__array_ufunc__``, as CuPy's are.  Its
-arithmetic dispatches through NumPy's protocols, but what NumPy creates lies on the host, and does not mix with it.
+arithmetic dispatches through NumPy's protocols, but what NumPy creates lies on the host, and does not mix
+with it.
 """
 
 from __future__ import annotations
