@@ -110,13 +110,13 @@ def check_first_order(program: Any, single: bool) -> Any:
     return home
 
 
-@fixed(max_examples=tries(850, 250))
+@fixed(max_examples=tries(850, 160))
 @given(program=programs, single=st.sampled_from([False, False, False, True]))
 def test_first_order(program: Any, single: bool) -> None:
     check_first_order(program, single)
 
 
-@fixed(max_examples=tries(150, 50))
+@fixed(max_examples=tries(150, 30))
 @given(program=programs, single=st.sampled_from([False, False, True]))
 def test_second_order(program: Any, single: bool) -> None:
     at, along = point(single)
@@ -130,7 +130,7 @@ def test_second_order(program: Any, single: bool) -> None:
         close(home[0], pdl.hvp(loss_of(program, Plain), at, along), 1e-10)
 
 
-@fixed(max_examples=tries(50, 20))
+@fixed(max_examples=tries(50, 12))
 @given(program=programs)
 def test_hessians(program: Any) -> None:
     def loss(z: Any) -> Any:
@@ -192,12 +192,12 @@ def check_all(client: Client, cases: list[tuple[Any, bool]], twice: bool) -> Non
             raise
 
 
-FIRST = drawn(tries(100, 36), st.sampled_from([False, False, True]))
+FIRST = drawn(tries(100, 27), st.sampled_from([False, False, True]))
 SECOND = drawn(tries(20, 8))
 
 
 def test_first_order_on_two_workers(two: Client) -> None:
-    assert len(FIRST) == tries(100, 36)
+    assert len(FIRST) == tries(100, 27)
     check_all(two, FIRST, twice=False)
 
 

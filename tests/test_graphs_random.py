@@ -138,7 +138,7 @@ def computed(gradients: list[Any], **options: Any) -> tuple[Any, ...]:
     return found
 
 
-@settings(max_examples=tries(300, 150))
+@settings(max_examples=tries(300, 90))
 @given(**PROGRAM)
 def test_first_order(steps: Any, seed: int, chunks: int) -> None:
     example = Example(steps, seed, chunks)
@@ -157,7 +157,7 @@ def test_first_order(steps: Any, seed: int, chunks: int) -> None:
     np.testing.assert_allclose(pushed, flat(found) @ flat(example.direction), 1e-8, 1e-8)
 
 
-@settings(max_examples=tries(100, 50))
+@settings(max_examples=tries(100, 30))
 @given(**PROGRAM)
 def test_second_order(steps: Any, seed: int, chunks: int) -> None:
     example = Example(steps, seed, chunks)

@@ -8,6 +8,7 @@ import shapes_arrays  # noqa: F401  (each table fills itself, as the cases do)
 import shapes_elementwise  # noqa: F401
 import shapes_products  # noqa: F401
 from cases import CASES  # noqa: F401
+from effort import tries
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from shape_table import EMPTY, SHAPED
@@ -39,7 +40,7 @@ def test_every_rule_has_an_entry():
 @pytest.mark.parametrize(("function", "entry"), ENTRIES, ids=IDS)
 @given(data=st.data())
 @settings(
-    max_examples=6,
+    max_examples=tries(6, 4),
     phases=[Phase.generate],  # the shapes are small as they are
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
