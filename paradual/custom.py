@@ -6,7 +6,8 @@ Each is one record on the tape, with a rule as any function has.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from functools import update_wrapper, wraps
 from typing import Any
@@ -100,14 +101,21 @@ def relate_all(operands: Any, parts: Any) -> None:
 
 
 def _again(tape: Tape, fn: Function, arguments: Any, structure: Any) -> tuple[Any, Tape]:
-    """Call a function as a job of its own, in place of the innermost one (or within the others)."""
+    """Call a function as a job of its own."""
+    with recording(tape):
+        args, kwargs = unflatten(structure, arguments)
+        out = fn(*args, **kwargs)
+        return out, ACTIVE.get()[-1]
+
+
+@contextmanager
+def recording(tape: Tape) -> Iterator[None]:
+    """Record on a tape of its own, in place of the innermost job's (or within the others)."""
     before = ACTIVE.get()
     replaces = before[-1].home[0] == tape.home[0]
     ACTIVE.set((*(before[:-1] if replaces else before), tape))
     try:
-        args, kwargs = unflatten(structure, arguments)
-        out = fn(*args, **kwargs)
-        return out, ACTIVE.get()[-1]
+        yield
     finally:
         outer = ACTIVE.get()[:-1]
         ACTIVE.set((*outer, before[-1]) if replaces else outer)

@@ -13,6 +13,7 @@ from paradual.arrays import dispatch
 from paradual.dual import DUALS, primal
 from paradual.errors import ParadualTypeError, ParadualValueError, user_line
 from paradual.locality import on_device
+from paradual.optional import load
 from paradual.rules.registry import linear
 from paradual.trees import flatten, unflatten
 
@@ -40,7 +41,9 @@ def to_device(x: Any, device: str) -> Any:
     Raises
     ------
     ParadualValueError
-        If there is no such device, or CuPy is not installed.
+        If there is no such device.
+    ParadualImportError
+        If CuPy is not installed.
     ParadualTypeError
         If something in ``x`` is no number and no array, or of a dtype that no device knows.
 
@@ -124,14 +127,7 @@ def _named(device: Any) -> str:
 
 
 def _cupy() -> Any:
-    try:
-        import cupy
-    except ImportError as error:
-        raise ParadualValueError(
-            "arrays on a CUDA device need CuPy, which is not installed: "
-            'pip install "paradual[cuda13]" (or "paradual[cuda12]", by the version of the driver)'
-        ) from error
-    return cupy
+    return load("cupy", "an array on a CUDA device", "paradual[cuda13]", "paradual[cuda12], by the driver")
 
 
 __all__ = ["to_device"]

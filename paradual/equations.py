@@ -78,8 +78,27 @@ class _Equation:
         return tuple(parts)
 
 
-def _solution(equation: _Equation, x0: Leaves, find: Find, tol: float, method: Method, inspect: Any) -> Any:
-    """Solve on plain values, check what was found, and attach its derivatives."""
+def _solution(
+    name: str,
+    fn: Function,
+    start: Any,
+    params: tuple[Any, ...],
+    find: Find,
+    tol: tuple[float | None, float, float],
+    method: Method,
+    inspect: Callable[[System], None] | None = None,
+) -> Any:
+    """Solve on plain values, check what was found, and attach its derivatives.
+
+    ``tol`` is what the user asked for, and the defaults in double and single precision.
+    """
+    check_method(method)
+    x0, structure = start_of(name, start, params)
+    equation = _Equation(name, fn, params, structure, tuple(x0))
+    return _solved(equation, x0, find, _tolerance(x0, *tol), method, inspect)
+
+
+def _solved(equation: _Equation, x0: Leaves, find: Find, tol: float, method: Method, inspect: Any) -> Any:
     if not ravel(x0).size:
         return unflatten(equation.structure, x0)
     constants = stop_gradient(equation.params)
@@ -146,7 +165,7 @@ def _definite(system: System) -> None:
             )
 
 
-def _default_tol(leaves: Leaves, tol: float | None, double: float, single: float) -> float:
+def _tolerance(leaves: Leaves, tol: float | None, double: float, single: float) -> float:
     if tol is None:
         return double if eps_of(leaves) < 1e-12 else single
     if not 0 < tol < 1:
@@ -201,7 +220,9 @@ def root(
         If the solver has not converged, if ``fn`` returns other shapes, if the Jacobian is singular, or
         if the linear system of a derivative could not be solved.
     ParadualTypeError
-        If ``x0`` or what ``fn`` returns is not of floating-point type, or SciPy is needed and missing.
+        If ``x0`` or what ``fn`` returns is not of floating-point type.
+    ParadualImportError
+        If SciPy is needed and not installed.
 
     Notes
     -----
@@ -217,11 +238,8 @@ def root(
     >>> round(slope, 9)
     0.25
     """
-    method = check_method(Method(linear))
-    leaves, structure = start_of("root", x0, params)
-    equation = _Equation("root", fn, params, structure, tuple(leaves))
-    tol = _default_tol(leaves, tol, 1e-6, 1e-3)
-    return _solution(equation, leaves, finder(solver, by_root), tol, method, None)
+    find = finder(solver, by_root)
+    return _solution("root", fn, x0, params, find, (tol, 1e-6, 1e-3), Method(linear))
 
 
 def fixed_point(
@@ -272,11 +290,8 @@ def fixed_point(
     >>> bool(abs(slope - np.cos(x) / (1 + np.sin(x))) < 1e-9)
     True
     """
-    method = check_method(Method(linear))
-    leaves, structure = start_of("fixed_point", x0, params)
-    equation = _Equation("fixed_point", fn, params, structure, tuple(leaves))
-    tol = _default_tol(leaves, tol, 1e-6, 1e-3)
-    return _solution(equation, leaves, finder(solver, by_iteration), tol, method, None)
+    find = finder(solver, by_iteration)
+    return _solution("fixed_point", fn, x0, params, find, (tol, 1e-6, 1e-3), Method(linear))
 
 
 def minimize(
@@ -330,13 +345,10 @@ def minimize(
     >>> bool(0 < slope[0, 0] < 1), bool(abs(slope[1, 1]) < 1e-9)
     (True, True)
     """
-    method = check_method(Method(linear, symmetric=True))
-    leaves, structure = start_of("minimize", x0, params)
-    if any(map(is_complex, leaves)):
+    if any(map(is_complex, flatten(x0)[0])):
         raise ParadualTypeError("minimize: x0 is complex: write fn as a function of two real arrays")
-    equation = _Equation("minimize", fn, params, structure, tuple(leaves))
-    tol = _default_tol(leaves, tol, 1e-5, 3e-3)
-    return _solution(equation, leaves, finder(solver, by_minimize), tol, method, _definite)
+    find, method = finder(solver, by_minimize), Method(linear, symmetric=True)
+    return _solution("minimize", fn, x0, params, find, (tol, 1e-5, 3e-3), method, _definite)
 
 
 __all__ = ["fixed_point", "minimize", "root"]

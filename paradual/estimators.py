@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from paradual.arrays import PYTHON_SCALARS, bare, form_of, is_buffer, is_complex, shape_of
-from paradual.dual import is_inexact
 from paradual.errors import ParadualTypeError, ParadualValueError
 from paradual.lazy import is_lazy
-from paradual.transforms import jvp
-from paradual.trees import check_input, finish, flatten, is_array, paths, unflatten
+from paradual.transforms import check_loss, jvp
+from paradual.trees import check_input, finish, flatten, paths, unflatten
 
 
 def forward_gradient(fn: Callable[[Any], Any], x: Any, rng: Any, *, samples: int = 1) -> Any:
@@ -74,7 +73,7 @@ def forward_gradient(fn: Callable[[Any], Any], x: Any, rng: Any, *, samples: int
     for _ in range(samples):
         directions = [_direction(leaf, generator) for leaf in leaves]
         value, slope = jvp(fn, (x,), (unflatten(structure, directions),))
-        _check_scalar(value)
+        check_loss(value, "forward_gradient")
         totals = [total + np.conj(v) * slope for total, v in zip(totals, directions, strict=True)]
     return unflatten(
         structure,
@@ -107,25 +106,6 @@ def _direction(leaf: Any, generator: np.random.Generator) -> Any:
     if form in PYTHON_SCALARS:
         return form(v)
     return np.asarray(v, dtype=form[1], like=like) if is_buffer(like) else form[1].type(v)
-
-
-def _check_scalar(value: Any) -> None:
-    if not is_array(value):
-        raise ParadualTypeError(
-            f"forward_gradient needs a function whose result is a real number, but it returned a "
-            f"{type(value).__name__}"
-        )
-    if shape_of(value) != ():
-        raise ParadualValueError(
-            f"forward_gradient needs a function whose result is a single number, but it has shape "
-            f"{shape_of(value)}: sum it, or use jvp"
-        )
-    if not is_inexact(value) or is_complex(value):
-        raise ParadualTypeError(
-            "forward_gradient needs a function whose result is a real floating-point number, but it is "
-            f"{getattr(value, 'dtype', type(value).__name__)}: an integer is a constant; of a complex "
-            "number take the real part or the square modulus"
-        )
 
 
 __all__ = ["forward_gradient"]

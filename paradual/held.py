@@ -33,11 +33,9 @@ def hold(tape: Tape, array: Any) -> Any:
     """A plain array as the tape may keep it: a copy, or itself with a sample to compare."""
     if type(array) is not np.ndarray:
         if array.nbytes <= COPIED:
-            return array.copy()
-        tape.held[-1 - len(tape.held)] = (
-            array,
-            array[_grid(array.shape)].copy(),
-        )  # of each use: it is not asked
+            return array.copy(order="K")
+        # for each use, because it is not known whether it was written to since the last one
+        tape.held[-1 - len(tape.held)] = array, array[_grid(array.shape)].copy()
         return array
     if not can_change(array):
         return array

@@ -42,7 +42,7 @@ from paradual.work import without
 Leaves = list[Any]
 Residual = Callable[..., tuple[Any, ...]]  # of the leaves of x, as many leaves of the same shapes
 
-DENSE = 200  # unknowns up to which a matrix is built at once
+DENSE = 200  # unknowns up to which a matrix is built at once, and default solvers keep one
 
 
 class System(NamedTuple):

@@ -18,7 +18,7 @@ from paradual.arrays import dispatch, shape_of
 from paradual.dual import DUALS, duals_in, is_inexact, primal
 from paradual.errors import ParadualTypeError, ParadualValueError, user_line
 from paradual.labels import is_labelled
-from paradual.libraries import JAX, TORCH, Library, load, on_cupy
+from paradual.libraries import JAX, TORCH, Library, loaded, on_cupy
 from paradual.rules.modes import fit_tangent
 from paradual.rules.registry import general
 from paradual.trees import flatten, flatten_outer, unflatten
@@ -129,7 +129,7 @@ def from_torch(fn: Function) -> Function:
 def _wrapped(library: str, fn: Function) -> Function:
     if not callable(fn):
         raise ParadualTypeError(f"from_{library} needs a function, not a {type(fn).__name__}")
-    load(_LIBRARIES[library])
+    loaded(_LIBRARIES[library])
     return update_wrapper(partial(_apply, library, fn), fn, updated=())  # a module's __dict__ is its own
 
 
@@ -174,7 +174,7 @@ def step(leaves: list[Any], program: Program) -> tuple[Any, ...]:
     if out is not NotImplemented:
         return out
     library = _LIBRARIES[program.library]
-    load(library)
+    loaded(library)
     with library.scope(leaves):
         arrays = [_entered(library, leaf) for leaf in leaves]
         structures: list[Any] = []

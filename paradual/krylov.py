@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from paradual.errors import ParadualTypeError, ParadualValueError
+from paradual.errors import ParadualValueError
+from paradual.optional import load
 
 FALLBACK = 2000  # unknowns up to which a matrix is built where an iteration has not converged
 LINEAR = ("auto", "dense", "gmres", "lgmres", "gcrotmk", "bicgstab", "cgs", "tfqmr", "cg")
@@ -92,19 +92,5 @@ def check_method(method: Method) -> Method:
 
 
 def scipy_module(name: str, what: str) -> Any:
-    """A module of SciPy, which is optional.
-
-    Raises
-    ------
-    ParadualTypeError
-        If it is not installed; the message has the command.
-    """
-    try:
-        return importlib.import_module(f"scipy.{name}")
-    except ModuleNotFoundError as missing:
-        if missing.name is None or missing.name.partition(".")[0] != "scipy":
-            raise
-        raise ParadualTypeError(
-            f"{what} is one of SciPy's, which is not installed: pip install scipy, or give a "
-            "solver of your own"
-        ) from missing
+    """A module of SciPy, which is optional."""
+    return load(f"scipy.{name}", what, "scipy", "give a solver of your own")

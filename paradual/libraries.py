@@ -6,7 +6,6 @@ library's own arrays, also within its own transformations, so that derivatives n
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from paradual.errors import ParadualImportError, ParadualTypeError
+from paradual.errors import ParadualTypeError
+from paradual.optional import load
 
 Arrays = list[Any]
 Function = Callable[..., Any]  # of the library's arrays, one by one
@@ -45,22 +45,9 @@ class Library:
     jvp: Callable[..., tuple[Arrays, Arrays]]
 
 
-def load(library: Library) -> Any:
-    """Import a library.
-
-    Raises
-    ------
-    ParadualImportError
-        If it is not installed; the message names the command.
-    """
-    try:
-        return importlib.import_module(library.module)
-    except ModuleNotFoundError as missing:
-        if missing.name != library.module:
-            raise
-        raise ParadualImportError(
-            f'{library.name} is not installed here: pip install "{library.install}"'
-        ) from missing
+def loaded(library: Library) -> Any:
+    """Import a library, which is optional."""
+    return load(library.module, f"a function of {library.name}", library.install)
 
 
 def on_cupy(x: Any) -> bool:

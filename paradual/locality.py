@@ -31,12 +31,17 @@ def _is_device_type(kind: Any) -> bool:
 
 def on_device(value: Any) -> bool:
     """Whether an array, or a dual of one, is in the memory of a device."""
-    return type(value) is not np.ndarray and _is_device_type(type(bare(value)))  # type: ignore[arg-type]
+    kind: Any = type(value)
+    if kind is np.ndarray:
+        return False
+    kind = type(bare(value))
+    return _is_device_type(kind)
 
 
 def as_plain(value: Any, dtype: Any = None) -> Any:
     """``np.asarray(value, dtype)``, and a device array where it is."""
-    if not _is_device_type(type(value)):  # type: ignore[arg-type]
+    kind: Any = type(value)
+    if not _is_device_type(kind):
         return np.asarray(value, dtype)
     return value if dtype is None or value.dtype == dtype else value.astype(dtype)
 
@@ -104,7 +109,7 @@ REFUSALS = (
 )
 
 
-def explain(error: Exception, what: str, values: Any) -> None:
+def explain(error: Exception, what: str, values: Any = None) -> None:
     """Say what to do where a device has refused an operation.
 
     Parameters
@@ -113,8 +118,8 @@ def explain(error: Exception, what: str, values: Any) -> None:
         What was raised.
     what : str
         The function.
-    values : iterable
-        Its operands.
+    values : iterable, optional
+        Its operands, if it is not known that one of them is on a device.
 
     Raises
     ------
@@ -124,7 +129,7 @@ def explain(error: Exception, what: str, values: Any) -> None:
     if isinstance(error, ParadualError) or "cupy" not in sys.modules:
         return
     text = str(error)
-    if not any(part in text for part in REFUSALS) or not any(_touches(value) for value in values):
+    if not any(part in text for part in REFUSALS) or not (values is None or _touches(list(values))):
         return
     text = text.partition("__array_ufunc__")[0] + "CuPy" if "returned NotImplemented" in text else text
     raise ParadualTypeError(

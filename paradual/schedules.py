@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from paradual.errors import ParadualTypeError, ParadualValueError
+from paradual.optional import load
 
 FORWARD, REVERSE, COPY, MOVE, END = range(5)
 STATE, TAPES = 1, 2  # what a forward row keeps
@@ -35,20 +36,19 @@ def check_schedule(schedule: Any, n: int) -> None:
     Raises
     ------
     ParadualTypeError
-        If it is no schedule of ``checkpoint_schedules``, or that is not installed.
+        If it is no schedule of ``checkpoint_schedules``.
+    ParadualImportError
+        If that is not installed.
     ParadualValueError
         If it is for another number of steps, or was used.
     """
     if schedule is None:
         return
-    try:
-        from checkpoint_schedules import CheckpointSchedule
-    except ImportError:
-        raise ParadualTypeError(
-            "a loop with a schedule needs the package checkpoint_schedules: pip install "
-            "'paradual[schedules]', or leave the schedule out (snapshots every sqrt(n) steps)"
-        ) from None
-    if not isinstance(schedule, CheckpointSchedule):
+    package = load(
+        *("checkpoint_schedules", "a loop with a schedule", "paradual[schedules]"),
+        "leave the schedule out (snapshots every sqrt(n) steps)",
+    )
+    if not isinstance(schedule, package.CheckpointSchedule):
         raise ParadualTypeError(
             f"the schedule of a loop is None or one of checkpoint_schedules, such as "
             f"MultistageCheckpointSchedule(n, 20, 0); this is a {type(schedule).__name__}"

@@ -52,10 +52,9 @@ def arrays_on(tape: Tape) -> list[Any]:
             stack.extend(part)
         elif isinstance(part, Dual):
             stack.append(part.value)
-        elif isinstance(part, Tape):  # that a loop keeps of its steps
-            stack.extend(inner.records or () for inner in history(part) if isinstance(inner, Tape))
-        elif isinstance(within := getattr(part, "last", None), Tape):  # a pullback
-            stack.extend(tape.records or () for tape in history(within) if isinstance(tape, Tape))
+        # a tape that a loop keeps of a step, or that of a pullback
+        elif isinstance(last := part if isinstance(part, Tape) else getattr(part, "last", None), Tape):
+            stack.extend(inner.records or () for inner in history(last) if isinstance(inner, Tape))
         elif hasattr(part, "nbytes") and memory(part) is not None:
             arrays[id(part)] = part
     return list(arrays.values())

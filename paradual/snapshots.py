@@ -138,7 +138,7 @@ def copied(value: Any) -> Any:
     if value.__class__ in DUALS:
         place = value.place
         return Dual(copied(value.value), value.home, place if isinstance(place, int) else copied(place))
-    return value.copy() if is_buffer(value) else value
+    return value.copy(order="K") if is_buffer(value) else value
 
 
 def secured(value: Any) -> Any:

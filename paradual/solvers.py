@@ -12,7 +12,7 @@ import numpy as np
 from paradual.arrays import is_complex, shape_of
 from paradual.dual import is_inexact
 from paradual.errors import ParadualError, ParadualTypeError, ParadualValueError
-from paradual.implicit import Leaves, as_like, plainly, ravel, solved, system_of, transposed, unravel
+from paradual.implicit import DENSE, Leaves, as_like, plainly, ravel, solved, system_of, transposed, unravel
 from paradual.krylov import Method, scipy_module
 from paradual.lazy import is_lazy
 from paradual.locality import on_device
@@ -21,7 +21,6 @@ from paradual.trees import check_input, flatten, paths, unflatten
 
 Function = Callable[..., Any]
 
-FEW = 200  # unknowns up to which the default solvers keep matrices
 WITHOUT_SLOPES = ("nelder-mead", "powell", "cobyla", "cobyqa")
 
 
@@ -154,7 +153,7 @@ def by_root(problem: Problem, name: Any) -> Leaves:
     wide, f = _vectors(problem)
     v = ravel(wide)
     optimize = scipy_module("optimize", f"{problem.name} with solver={name!r}")
-    method = name or ("hybr" if v.size <= FEW else "krylov")
+    method = name or ("hybr" if v.size <= DENSE else "krylov")
     options = {} if name or method == "hybr" else {"fatol": 1e-10 * max(1.0, float(np.max(np.abs(f(v)))))}
     _check_name(problem.name, method, _ROOTS)
     result = optimize.root(f, v, method=method, options=options)
@@ -270,7 +269,7 @@ def by_minimize(problem: Problem, name: Any) -> Leaves:
                 wide,
             )
         return _answer_vector(optimize.minimize(f, v, method=name, jac=True), problem, wide)
-    if v.size <= FEW:
+    if v.size <= DENSE:
         result = optimize.minimize(f, v, method="BFGS", jac=True, options={"gtol": 1e-8})
     else:
         options = {"gtol": 1e-8, "ftol": 1e-15}

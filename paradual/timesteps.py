@@ -13,16 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paradual.arrays import add, complete, form_of, is_buffer, shape_of
-from paradual.custom import imports_of, relate_all
+from paradual.custom import imports_of, recording, relate_all
 from paradual.dual import DUALS, Dual, is_inexact, primal
 from paradual.errors import ParadualTypeError, ParadualValueError, user_line
-from paradual.held import check_held
 from paradual.kin import shared
 from paradual.reverse import reverse
-from paradual.rules.modes import pull, pull_last
 from paradual.snapshots import Spool, copied
-from paradual.tape import ACTIVE, Job, Slot, Tape, backward, history
+from paradual.tape import ACTIVE, Job, Slot, Tape, history
 from paradual.trees import flatten, is_array, paths, unflatten
+from paradual.work import sweep_once
 
 Function = Callable[..., Any]
 
@@ -203,11 +202,8 @@ def _duals(run: Run, tape: Tape) -> Any:
 
 
 def _call(program: Program, tape: Tape, i: int, state: Any) -> tuple[list[Any], list[Any], Any, Tape]:
-    """Call the step in place of the innermost job, or within the others: what it returns, its last tape."""
-    before = ACTIVE.get()
-    replaces = before[-1].home[0] == tape.home[0]
-    ACTIVE.set((*(before[:-1] if replaces else before), tape))
-    try:
+    """Call the step, as a job of its own: what it returns, its last tape."""
+    with recording(tape):
         state = program.step(i, state)
         leaves = check_state(state, i, program.structure, program.kinds)
         seen: list[Any] = []
@@ -219,9 +215,6 @@ def _call(program: Program, tape: Tape, i: int, state: Any) -> tuple[list[Any], 
             if leaf.__class__ in DUALS:
                 _ = leaf.place  # a view of what was written derives its slot now, on this tape
         return leaves, seen, tree, ACTIVE.get()[-1]
-    finally:
-        outer = ACTIVE.get()[:-1]
-        ACTIVE.set((*outer, before[-1]) if replaces else outer)
 
 
 def _slot(leaf: Any, homes: set[Any], run: Run, i: int) -> Slot | None:
@@ -317,7 +310,6 @@ def _sweep(run: Run, recorded: Recorded, seeds: list[Any]) -> Iterator[tuple[Slo
         for slot, c in found.items():
             yield slot, (c, False)
         return
-    check_held(tape)
     start = {slot[1]: c for slot, c, _ in seeds}
     mine = {slot[1] for slot, _, own in seeds if own}
     for slot, index in tape.leaves.items():
@@ -327,18 +319,10 @@ def _sweep(run: Run, recorded: Recorded, seeds: list[Any]) -> Iterator[tuple[Slo
                 run.owned.discard(slot)
                 mine.add(index)
     seeds.clear()
-    with np.errstate(all="ignore"):
-        found = backward(tape, _taken(start), pull_last if fresh else pull, _as_it_is, fresh, mine)
-    for slot, (c, own, form) in found.items():
+    for slot, (c, own, form) in sweep_once(tape, start, _as_it_is, fresh, mine).items():
         if slot[0] == (*run.program.prefix, "state"):
             c = complete(c, form)
         yield slot, (c, own)
-
-
-def _taken(start: dict[int, Any]) -> Iterator[tuple[int, Any]]:
-    """What is in a dict, out of it, so that it does not live longer than it is needed."""
-    while start:
-        yield start.popitem()
 
 
 def _as_it_is(g: Any, form: Any, is_owned: bool) -> Any:

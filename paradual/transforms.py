@@ -257,7 +257,7 @@ def value_and_grad(fn: Function, argnums: Argnums = 0, has_aux: bool = False) ->
                 value = (value, aux[-1])
             return value, gradients[0] if isinstance(argnums, int) else gradients
         value, pullback = _evaluate(restricted, primals, places)
-        _check_loss(value)
+        check_loss(value)
         slot = pullback.slots[0]
         one = 1.0 if pullback.forms[0] is float else one_like(value)
         gradients = pullback._pull([(slot, one)] if slot is not None else [], consume=True)
@@ -307,26 +307,27 @@ def positions(argnums: Argnums, n: int) -> list[int]:
     return found
 
 
-def _check_loss(value: Any) -> None:
+def check_loss(value: Any, name: str = "grad") -> None:
+    """Refuse the result of a function that has no gradient."""
     if not is_array(value):
         raise ParadualTypeError(
-            f"grad needs a function whose result is a real number, but it returned a "
+            f"{name} needs a function whose result is a real number, but it returned a "
             f"{type(value).__name__}: with several results use vjp, or has_aux=True for (value, aux)"
         )
     if shape_of(value) != ():
         raise ParadualValueError(
-            f"grad needs a function whose result is a single number, but it has shape "
+            f"{name} needs a function whose result is a single number, but it has shape "
             f"{shape_of(value)}: sum it, or use vjp with a cotangent, or jacobian"
         )
     if isinstance(value, int) or getattr(getattr(value, "dtype", None), "kind", "f") in "iub":
         raise ParadualTypeError(
-            f"grad needs a function whose result is a floating-point number, but it is a "
+            f"{name} needs a function whose result is a floating-point number, but it is a "
             f"{getattr(value, 'dtype', type(value).__name__)}: an integer is a constant, and so is what "
             "np.argmax, int() or a comparison returns"
         )
     if is_complex(value):
         raise ParadualTypeError(
-            "grad needs a function whose result is real, but it is complex: take its real part or its "
+            f"{name} needs a function whose result is real, but it is complex: take its real part or its "
             "square modulus, or use vjp"
         )
 

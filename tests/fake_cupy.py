@@ -101,7 +101,7 @@ class ndarray:
 
     __slots__ = ("__weakref__", "_array", "_device", "base")
     __array_priority__ = 100
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
     __module__ = "cupy"
 
     def __init__(self, array: np.ndarray, device: int | None = None, base: ndarray | None = None) -> None:
@@ -459,8 +459,8 @@ for _short, _ufunc in (
     *(("eq", np.equal), ("ne", np.not_equal)),
 ):
     setattr(ndarray, f"__{_short}__", _operator(_ufunc))
-ndarray.__matmul__ = _operator(np.matmul)  # type: ignore[attr-defined]
-ndarray.__rmatmul__ = _operator(np.matmul, True)  # type: ignore[attr-defined]
+ndarray.__matmul__ = _operator(np.matmul)
+ndarray.__rmatmul__ = _operator(np.matmul, True)
 for _name, _ufunc in (
     ("neg", np.negative),
     ("pos", np.positive),

@@ -87,7 +87,7 @@ def modules() -> dict[str, ModuleType]:
         kind, _, name = row.partition(".")
         if kind in ("numpy", "ufunc") and "." not in name and text != cupy_api.ABSENT:
             setattr(cupy, name, _function(row, getattr(np, name)))
-    cupy.newaxis = None  # type: ignore[attr-defined]
+    cupy.newaxis = None
     cupy.__dict__.update(
         __version__=VERSION, ndarray=ndarray, asnumpy=asnumpy, asarray=asarray, array=asarray, fuse=fuse,
         dtype=np.dtype, is_available=lambda: True,
@@ -96,7 +96,7 @@ def modules() -> dict[str, ModuleType]:
     cuda, runtime = ModuleType("cupy.cuda"), ModuleType("cupy.cuda.runtime")
     runtime.__dict__.update(getDeviceCount=lambda: DEVICES, CUDARuntimeError=CUDARuntimeError)
     cuda.__dict__.update(Device=Device, Event=Event, get_elapsed_time=elapsed, runtime=runtime)
-    cupy.cuda, cupyx.scatter_add = cuda, scatter_add  # type: ignore[attr-defined]
+    cupy.cuda, cupyx.scatter_add = cuda, scatter_add
     return {"cupy": cupy, "cupy.cuda": cuda, "cupy.cuda.runtime": runtime, "cupyx": cupyx}
 
 

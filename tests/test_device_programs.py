@@ -246,6 +246,20 @@ def test_a_loop_on_a_device(counts):
         equal(got, expected)
 
 
+def test_a_constant_of_a_loop_on_a_device_that_is_written_later_is_noticed(counts):
+    schedules = pytest.importorskip("checkpoint_schedules")
+    x, constant = there(np.linspace(0.1, 1.0, 5000)), there(np.ones(5000))
+
+    def f(x):
+        # keeps all tapes, so that no step is run again
+        last = pdl.loop(lambda i, u: u * constant, x, 3, schedules.SingleMemoryStorageSchedule())
+        constant[...] = 2.0
+        return np.sum(last)
+
+    with pytest.raises(ParadualValueError, match="was written to"):
+        pdl.grad(f)(x)
+
+
 EQUATIONS = {
     "root": lambda x: pdl.root(lambda u: u**3 + u - x, x),
     "a parameter": lambda x: pdl.root(lambda u, x: u**3 + u - np.sum(x), 1.0, x),
