@@ -127,7 +127,10 @@ def _named(device: Any) -> str:
 
 
 def _cupy() -> Any:
-    return load("cupy", "an array on a CUDA device", "paradual[cuda13]", "paradual[cuda12], by the driver")
+    return load(
+        *("cupy", "an array on a CUDA device", "paradual[cuda13]"),
+        '"paradual[cuda12]" if the driver is for CUDA 12',
+    )
 
 
 __all__ = ["to_device"]

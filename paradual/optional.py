@@ -33,9 +33,9 @@ def load(module: str, what: str, package: str, cure: str = "") -> Any:
         name = module.partition(".")[0]
         if (missing.name or "").partition(".")[0] != name:
             raise
+        quoted = f'"{package}"' if "[" in package else package
         raise ParadualImportError(
-            f'{what} needs {name}, which is not installed: pip install "{package}"'
-            + (cure and f", or {cure}")
+            f"{what} needs {name}, which is not installed: pip install {quoted}" + (cure and f", or {cure}")
         ) from missing
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Any
 
@@ -20,6 +20,7 @@ from paradual.tape import ACTIVE, Cotangents, Job, Slot, Stub, Tape, backward, h
 from paradual.trees import flatten, unflatten
 
 Contribution = tuple[int, Any]  # (index of a slot, cotangent)
+Settle = Callable[[Any, Any, bool], Any]
 
 
 def run(tape: Tape, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Tape]:
@@ -70,23 +71,59 @@ def sweep(tape: Tape, seeds: Iterable[Contribution], own: bool = False, consume:
     dict
         ``{foreign slot: cotangent}``.
     """
-    assert tape.records is not None
-    check_held(tape)
     seeds = merge(seeds)
-    consume = consume and not tape.masks
+    found = sweep_once(tape, dict(seeds), settle_owned if own else settle, consume and not tape.masks)
+    if tape.masks and has_nan(found):
+        with np.errstate(all="ignore"):
+            masked = backward_masked(tape, [(index, g, True) for index, g in seeds])
+        found = {slot: g for slot, (g, _) in masked.items()}
+    return found
+
+
+def sweep_once(
+    tape: Tape, seeds: dict[int, Any], settle: Settle, consume: bool, owned: Iterable[int] = ()
+) -> dict[Slot, Any]:
+    """One walk of a tape, from its last record to its first.
+
+    Parameters
+    ----------
+    tape : Tape
+        The tape.
+    seeds : dict
+        ``{index of a slot: cotangent}``; emptied, so that nothing lives longer than it is needed.
+    settle : callable
+        What becomes of a cotangent of a foreign slot: of it, the form of the primal, and whether it is owned.
+    consume : bool
+        Whether the tape may be emptied on the way.
+    owned : iterable of int
+        The seeds that nothing else refers to.
+
+    Returns
+    -------
+    dict
+        ``{foreign slot: what settle returned}``.
+
+    Raises
+    ------
+    ParadualValueError
+        If a constant of the tape was written to since.
+    """
+    check_held(tape)
+    there = any(map(on_device, seeds.values()))
     with np.errstate(all="ignore"):  # an infinite slope is an answer, not an accident
         try:
-            found = backward(
-                tape, seeds, pull_last if consume else pull, settle_owned if own else settle, consume
-            )
+            found = backward(tape, _taken(seeds), pull_last if consume else pull, settle, consume, owned)
         except (TypeError, NotImplementedError) as error:
-            explain(error, "the reverse pass", [g for _, g in seeds])
+            if there:
+                explain(error, "the reverse pass")
             raise
-        check_held_there(tape)
-        if tape.masks and has_nan(found):
-            masked = backward_masked(tape, [(index, g, True) for index, g in seeds])
-            found = {slot: g for slot, (g, _) in masked.items()}
+    check_held_there(tape)
     return found
+
+
+def _taken(seeds: dict[int, Any]) -> Iterator[Contribution]:
+    while seeds:
+        yield seeds.popitem()
 
 
 def merge(contributions: Iterable[Contribution]) -> list[Contribution]:

@@ -12,7 +12,7 @@ from fake_device import device
 from helpers import nothing_is_left_behind  # noqa: F401
 
 import paradual as pdl
-from paradual.errors import ParadualTypeError, ParadualValueError
+from paradual.errors import ParadualImportError, ParadualTypeError, ParadualValueError
 from paradual.locality import address, any_of, beside, counting, grid, identity, on_device, unravel
 from paradual.testing import check_grads
 
@@ -198,9 +198,9 @@ def test_to_device_refuses(name, counts):
 
 def test_without_cupy_to_device_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(ParadualValueError, match=r"paradual\[cuda13\]"):
+    with pytest.raises(ParadualImportError, match=r"paradual\[cuda13\]"):
         pdl.to_device(X, "cuda")
-    with pytest.raises(ParadualValueError, match=r"paradual\[cuda13\]"):
+    with pytest.raises(ParadualImportError, match=r"paradual\[cuda13\]"):
         pdl.grad(lambda x: np.sum(pdl.to_device(x, "cuda:0")))(X)
 
 

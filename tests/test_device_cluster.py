@@ -14,7 +14,7 @@ import pytest
 from distributed import Client, Nanny, Scheduler, SpecCluster
 
 import paradual as pdl
-from paradual.errors import ParadualValueError
+from paradual.errors import ParadualImportError
 
 GPU = {"GPU": 1}
 X = np.array([0.7, -1.3, 2.1, 0.4])
@@ -93,7 +93,7 @@ def test_without_the_annotation_a_task_may_find_no_device(client):
         with dask.annotate(workers=["cpu"], allow_other_workers=False):
             return np.sum(pdl.submit(lambda x: on_gpu(x), x).result())
 
-    with pdl.executor(client), pytest.raises(ParadualValueError, match=r"paradual\[cuda13\]"):
+    with pdl.executor(client), pytest.raises(ParadualImportError, match=r"paradual\[cuda13\]"):
         pdl.grad(program)(X)
 
 

@@ -9,7 +9,7 @@ import scipy.optimize as so
 from helpers import nothing_is_left_behind  # noqa: F401
 
 import paradual as pdl
-from paradual.errors import ParadualTypeError, ParadualValueError
+from paradual.errors import ParadualImportError, ParadualTypeError, ParadualValueError
 
 
 def square(x, a):
@@ -188,7 +188,7 @@ def test_without_scipy(monkeypatch):
         lambda: pdl.minimize(lambda x: x**2, 1.0),
         lambda: pdl.linear_solve(lambda u: 2 * u, np.ones(2)),
     ):
-        with pytest.raises(ParadualTypeError, match="pip install scipy"):
+        with pytest.raises(ParadualImportError, match="pip install scipy"):
             call()
     own = lambda f, x0: np.sqrt(2.0) * x0  # noqa: E731
     slope = pdl.grad(lambda a: np.sum(pdl.root(square, np.ones(2), a, solver=own)))

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import paradual as pdl
-from paradual.errors import ParadualTypeError, ParadualValueError
+from paradual.errors import ParadualImportError, ParadualTypeError, ParadualValueError
 from paradual.schedules import rows_of, uses_disk
 from paradual.tape import ACTIVE, OUTSIDE
 
@@ -289,7 +289,7 @@ def test_a_schedule_serves_many_gradients():
 def test_the_package_is_missing(monkeypatch):
     schedule = cs.Revolve(5, 2)
     monkeypatch.setitem(sys.modules, "checkpoint_schedules", None)
-    with pytest.raises(ParadualTypeError, match=r"pip install 'paradual\[schedules\]'"):
+    with pytest.raises(ParadualImportError, match=r'pip install "paradual\[schedules\]"'):
         pdl.loop(lambda i, s: s, X, 5, schedule)
     assert pdl.grad(lambda x: pdl.loop(lambda i, s: s * x, x, 5).sum())(X).shape == X.shape
 
