@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from case_table import Case
 from device_cases import moved
 
 import paradual as pdl
+from paradual.rules.fused import fused_product
+from paradual.rules.registry import RULES, name_of
 from paradual.tape import history
 from paradual.trees import flatten, unflatten
 
@@ -111,6 +114,31 @@ def plain_refusal(case: Case, bench: Bench) -> Exception | None:
     except (TypeError, ValueError, AttributeError, IndexError, NotImplementedError) as error:
         return error
     return None
+
+
+def partials() -> Iterator[tuple[str, Any, int]]:
+    """The partial derivatives of elementwise rules: a name, the function, and how many operands it has."""
+    for f, rule in RULES.items():
+        if rule.kind == "elementwise":
+            for k, (partial, keep) in enumerate(zip(rule.pulls, rule.keeps, strict=True)):
+                yield f"{name_of(f)}.{k}", partial, len(keep)
+
+
+def check_kernels(bench: Bench, dtype: Any) -> int:
+    """A pullback in one kernel is the product that it replaces; returns how many were compared."""
+    rng, found = np.random.default_rng(0), 0
+    for name, partial, n in partials():
+        g, *keep = rng.uniform(-1.5, 1.5, (n + 1, 200)).astype(dtype)
+        out = fused_product(bench.there(g), partial, bench.there(keep))
+        if out is NotImplemented:
+            continue
+        found += 1
+        assert out.dtype == dtype
+        tolerance = 2e-3 if dtype == np.float32 else 1e-11  # some cancel
+        with np.errstate(all="ignore"):
+            expected = g * partial(*keep)
+        np.testing.assert_allclose(bench.here(out), expected, tolerance, tolerance, err_msg=name)
+    return found
 
 
 def check_case(case: Case, bench: Bench) -> Costs:

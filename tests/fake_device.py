@@ -21,18 +21,96 @@ def asnumpy(a: Any, *args: Any, **kwargs: Any) -> np.ndarray:
     return a.get() if isinstance(a, ndarray) else np.asarray(a)
 
 
+class Traced:
+    """What a function sees of an array or a number while CuPy's `fuse` follows it: operators, and no values.
+
+    It knows nothing of NumPy's protocols, and CuPy's functions take it without an array beside it.
+    """
+
+    __hash__ = None
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    @property
+    def dtype(self) -> Any:
+        return np.result_type(self._content)
+
+    @property
+    def ndim(self) -> int:
+        return getattr(self._content, "ndim", -1)
+
+    def __bool__(self) -> bool:
+        raise TypeError("Cannot convert to Python scalar in cupy.fuse")
+
+    def astype(self, dtype: Any) -> Traced:
+        return Traced(self._content.astype(dtype))
+
+    def _operator(name: str, swapped: bool = False) -> Any:
+        def apply(self: Traced, *other: Any) -> Any:
+            f = getattr(sys.modules["cupy"], name)
+            return f(*other, self) if swapped else f(self, *other)
+
+        return apply
+
+    for _name, _method in (
+        *(("add", "add"), ("subtract", "sub"), ("multiply", "mul"), ("true_divide", "truediv")),
+        *(("floor_divide", "floordiv"), ("remainder", "mod"), ("bitwise_and", "and"), ("bitwise_or", "or")),
+    ):
+        locals()[f"__{_method}__"] = _operator(_name)
+        locals()[f"__r{_method}__"] = _operator(_name, True)
+    for _name, _method in (
+        *(("power", "pow"), ("negative", "neg"), ("invert", "invert"), ("less", "lt"), ("greater", "gt")),
+        *(("less_equal", "le"), ("greater_equal", "ge"), ("equal", "eq"), ("not_equal", "ne")),
+    ):
+        locals()[f"__{_method}__"] = _operator(_name)
+
+
+NUMBERS = (np.generic, bool, int, float, complex)
+
+
+def _traced(f: Any, operands: Any, options: Any) -> Traced:
+    """A call of one of CuPy's functions while `fuse` follows: ufuncs and `where`, of what it follows."""
+    if options:
+        raise TypeError(f"Wrong arguments {options}")
+    if not isinstance(f, np.ufunc) and f is not np.where:
+        raise NotImplementedError(f"{f.__name__} is not supported in cupy.fuse")
+    for x in operands:
+        if not isinstance(x, (Traced, *NUMBERS)):
+            raise TypeError(f"Unsupported type {type(x)}")
+    contents = [x._content if isinstance(x, Traced) else x for x in operands]
+    if any(isinstance(x, ndarray) for x in contents):
+        return Traced(_call(f, contents, {}))
+    with np.errstate(all="ignore"):
+        return Traced(f(*contents))
+
+
 def fuse(*args: Any, **kwargs: Any) -> Any:
-    """``cupy.fuse``, which here only remembers what it was given."""
+    """``cupy.fuse``: what the function does to stand-ins for its arrays, all at once."""
 
     def decorated(f: Any) -> Any:
         @functools.wraps(f)
         def fused(*operands: Any) -> Any:
+            if not any(isinstance(x, ndarray) for x in operands):
+                return f(*operands)
+            for x in operands:
+                if not isinstance(x, (ndarray, *NUMBERS, type(None))):
+                    raise TypeError(f"Invalid argument type for '{f.__name__}': ({type(x)})")
             FUSED.append(kwargs.get("kernel_name") or f.__name__)
-            return f(*operands)
+            out = f(*(None if x is None else Traced(x) for x in operands))
+            if isinstance(out, tuple):
+                return tuple(_untraced(part) for part in out)
+            return _untraced(out)
 
         return fused
 
     return decorated(args[0]) if args and callable(args[0]) else decorated
+
+
+def _untraced(out: Any) -> Any:
+    if not isinstance(out, Traced):
+        raise TypeError(f"Fusion function can't return {type(out)}")
+    return out._content
 
 
 def scatter_add(a: ndarray, slices: Any, value: Any) -> None:
@@ -65,6 +143,8 @@ def _function(name: str, f: Any) -> Any:
             found.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{f.__name__}() {error}") from None
+        if any(isinstance(x, Traced) for x in args):
+            return _traced(f, args, kwargs)
         _check([*args, *kwargs.values()])
         return _call(f, args, kwargs)
 

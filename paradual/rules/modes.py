@@ -22,6 +22,7 @@ from paradual.arrays import (
     within,
     zeros,
 )
+from paradual.rules.fused import fused_product
 from paradual.rules.registry import RULES, Rule, kept, lookup
 
 # --- reverse mode ---------------------------------------------------------------------------------
@@ -44,9 +45,11 @@ def pull(
             if part is not None:
                 _contribute(records, cotangents, owned, one, part)
         return
+    product = rule.kind == "elementwise"
+    fuse = False
     if type(g) is not np.ndarray:
         g = complete(g, form)
-    product = rule.kind == "elementwise"
+        fuse = product and type(form) is tuple and form[0] != ()
     if not product and (f is put or f is gain):
         _pull_written(records, cotangents, owned, index, g, edges)
         return
@@ -59,7 +62,9 @@ def pull(
             continue
         record = records[operand]
         target = record[1] if len(record) == 3 else float
-        c = times(g, rule.pulls[k](*keep)) if product else rule.pulls[k](g, *keep)
+        c = fused_product(g, rule.pulls[k], keep) if fuse else NotImplemented
+        if c is NotImplemented:
+            c = times(g, rule.pulls[k](*keep)) if product else rule.pulls[k](g, *keep)
         # what `fit` and `add` do with a small array of the right form that comes first
         if type(c) is np.ndarray and type(target) is tuple and target[0] == c.shape and target[1] == c.dtype:
             if cotangents[operand] is None:

@@ -5,10 +5,18 @@ from collections import Counter
 import pytest
 from cases import CASES
 from device_cases import OF_NUMBERS, REFUSED_HERE
-from device_checks import Bench, check_case, check_second_order, has_device_arguments, plain_refusal
+from device_checks import (
+    Bench,
+    check_case,
+    check_kernels,
+    check_second_order,
+    has_device_arguments,
+    plain_refusal,
+)
 
 from paradual.errors import ParadualTypeError
-from paradual.rules.registry import name_of
+from paradual.rules import fused
+from paradual.rules.registry import lookup, name_of
 
 from .benchmark import device
 
@@ -43,6 +51,21 @@ def test_a_rule_on_a_gpu(case):
     if isinstance(found, ParadualTypeError):
         assert "to_device" in str(found)
         assert plain_refusal(case, BENCH) is not None, found
+
+
+FUSED = [case for case in THERE if lookup(case.function).kind == "elementwise"]
+
+
+@pytest.mark.parametrize("case", FUSED, ids=[case.id for case in FUSED])
+def test_a_fused_rule_on_a_gpu(case, monkeypatch):
+    monkeypatch.setattr(fused, "FEWEST", 1)
+    test_a_rule_on_a_gpu(case)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_kernel_on_a_gpu(dtype, monkeypatch):
+    monkeypatch.setattr(fused, "FEWEST", 1)
+    assert check_kernels(BENCH, dtype) > 60
 
 
 @pytest.mark.parametrize("case", FIRST.values(), ids=[case.id for case in FIRST.values()])
