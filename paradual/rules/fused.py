@@ -8,6 +8,7 @@ the other.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -50,9 +51,10 @@ def fused_product(g: Any, partial: Callable[..., Any], keep: Any) -> Any:
         elif type(value) is not type(g) or value.dtype != dtype:
             return NotImplemented
         operands.append(value)
-    if not any(type(value) is type(g) for value in operands):
+    library = sys.modules.get(type(g).__module__)
+    if not hasattr(library, "fuse") or not any(type(value) is type(g) for value in operands):
         return NotImplemented
-    return _kernel(partial, dtype)(g, *operands)
+    return _kernel(partial, dtype, library)(g, *operands)
 
 
 @cache
@@ -70,9 +72,7 @@ def can_fuse(partial: Callable[..., Any], n: int, dtype: Any) -> bool:
 
 
 @cache
-def _kernel(partial: Callable[..., Any], dtype: Any) -> Any:
-    import cupy
-
+def _kernel(partial: Callable[..., Any], dtype: Any, cupy: Any) -> Any:
     def product(g: Any, *keep: Any) -> Any:
         d = partial(*(Lane(value, dtype, cupy) for value in keep))
         return (Lane(g, dtype, cupy) * d).content
