@@ -157,7 +157,7 @@ def backward(
     seeds : iterable of (int, array)
         Cotangents of slots of this job, each already in the form of its slot.
     pull : callable
-        ``pull(records, cotangents, owned, index, g)`` adds what one array record contributes.
+        ``pull(records, cotangents, owned, index, g, consume)`` adds what one array record contributes.
     settle : callable
         ``settle(g, form, is_owned)``: a finished cotangent of a leaf, as it may leave the job.
     consume : bool
@@ -199,7 +199,7 @@ def backward(
         elif record[0] is None:
             found[record[2]] = settle(g, record[1], index in owned)
         else:
-            pull(records, cotangents, owned, index, g)
+            pull(records, cotangents, owned, index, g, consume)
         cotangents[index] = None
         if consume:
             records[index] = ()

@@ -15,7 +15,7 @@ from paradual.held import check_held, check_held_there
 from paradual.kin import steady
 from paradual.locality import explain, on_device
 from paradual.rules.careful import backward_masked
-from paradual.rules.modes import pull, pull_last
+from paradual.rules.modes import pull
 from paradual.tape import ACTIVE, Cotangents, Job, Slot, Stub, Tape, backward, history
 from paradual.trees import flatten, unflatten
 
@@ -112,7 +112,7 @@ def sweep_once(
     there = any(map(on_device, seeds.values()))
     with np.errstate(all="ignore"):  # an infinite slope is an answer, not an accident
         try:
-            found = backward(tape, _taken(seeds), pull_last if consume else pull, settle, consume, owned)
+            found = backward(tape, _taken(seeds), pull, settle, consume, owned)
         except (TypeError, NotImplementedError) as error:
             if there:
                 explain(error, "the reverse pass")

@@ -66,7 +66,7 @@ def test_a_leaf_that_received_nothing_is_left_out():
 def test_each_record_is_visited_once_in_descending_order_with_its_complete_sum():
     visited = []
 
-    def pull(records, cotangents, owned, index, g):
+    def pull(records, cotangents, owned, index, g, consume):
         visited.append((index, g))
         for operand in records[index][2]:
             c = cotangents[operand]
@@ -82,7 +82,7 @@ def test_each_record_is_visited_once_in_descending_order_with_its_complete_sum()
 def test_settle_is_told_whether_the_sum_is_owned():
     told = []
 
-    def pull(records, cotangents, owned, index, g):
+    def pull(records, cotangents, owned, index, g, consume):
         cotangents[0] = g
         owned.add(0)
 

@@ -24,8 +24,8 @@ def fused_product(g: Any, partial: Callable[..., Any], keep: Any) -> Any:
 
     Parameters
     ----------
-    g : device array
-        A cotangent.
+    g : array
+        A cotangent, on a device or not.
     partial : callable
         A partial derivative of an elementwise rule.
     keep : sequence
@@ -33,28 +33,34 @@ def fused_product(g: Any, partial: Callable[..., Any], keep: Any) -> Any:
 
     Returns
     -------
-    device array
-        Of the shape and dtype of ``g``; NotImplemented where one kernel cannot do it (other dtypes than
-        float32 and float64, or several in one product; a partial derivative that calls what is no ufunc, and
-        a user's, which may read what changes between two calls) or would not be worth it (a small array, a
-        partial derivative that is a number or what it was given).
+    array
+        As the product is; in several kernels where one cannot do it (other dtypes than float32 and float64,
+        or several in one product; a partial derivative that calls what is no ufunc, and a user's, which may
+        read what changes between two calls) or would not be worth it (a small array, a partial derivative
+        that is a number or what it was given).
     """
+    kernel, operands = _prepared(g, partial, keep)
+    return g * partial(*keep) if kernel is None else kernel(g, *operands)
+
+
+def _prepared(g: Any, partial: Callable[..., Any], keep: Any) -> tuple[Any, list[Any]]:
+    """The kernel of a product, or None, and what it takes beside the cotangent."""
+    operands: list[Any] = []
     if not hasattr(type(g), "__cuda_array_interface__") or g.dtype.char not in "fd" or g.size < FEWEST:
-        return NotImplemented
+        return None, operands
     dtype = g.dtype
     if not can_fuse(partial, len(keep), dtype):
-        return NotImplemented
-    operands = []
+        return None, operands
     for value in keep:
         if type(value) is float or type(value) is int:
             value = dtype.type(value)  # as NumPy does beside an array of this dtype
         elif type(value) is not type(g) or value.dtype != dtype:
-            return NotImplemented
+            return None, operands
         operands.append(value)
     library = sys.modules.get(type(g).__module__)
     if not hasattr(library, "fuse") or not any(type(value) is type(g) for value in operands):
-        return NotImplemented
-    return _kernel(partial, dtype, library)(g, *operands)
+        return None, operands
+    return _kernel(partial, dtype, library), operands
 
 
 @cache

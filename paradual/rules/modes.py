@@ -28,9 +28,7 @@ from paradual.rules.registry import RULES, Rule, kept, lookup
 # --- reverse mode ---------------------------------------------------------------------------------
 
 
-def pull(
-    records: list[Any], cotangents: list[Any], owned: set[int], index: int, g: Any, last: bool = False
-) -> None:
+def pull(records: list[Any], cotangents: list[Any], owned: set[int], index: int, g: Any, last: bool) -> None:
     """Add what one array record contributes to the cotangents of its operands.
 
     If this is the last sweep of its tape, a rule that is `thrifty` may use up what the record keeps.
@@ -39,17 +37,17 @@ def pull(
     rule = RULES.get(f)
     if rule is None:
         rule = lookup(f)
-    if rule.thrifty:
-        ((operands, _, keep),) = edges
-        for one, part in zip(operands, rule.pulls[0](g, *keep, last=last), strict=True):
-            if part is not None:
-                _contribute(records, cotangents, owned, one, part)
-        return
     product = rule.kind == "elementwise"
-    fuse = False
+    there = False  # on a device, perhaps
     if type(g) is not np.ndarray:
+        if rule.thrifty:
+            ((operands, _, keep),) = edges
+            for one, part in zip(operands, rule.pulls[0](g, *keep, last=last), strict=True):
+                if part is not None:
+                    _contribute(records, cotangents, owned, one, part)
+            return
         g = complete(g, form)
-        fuse = product and type(form) is tuple and form[0] != ()
+        there = product and type(form) is tuple and form[0] != ()
     if not product and (f is put or f is gain):
         _pull_written(records, cotangents, owned, index, g, edges)
         return
@@ -62,9 +60,12 @@ def pull(
             continue
         record = records[operand]
         target = record[1] if len(record) == 3 else float
-        c = fused_product(g, rule.pulls[k], keep) if fuse else NotImplemented
-        if c is NotImplemented:
-            c = times(g, rule.pulls[k](*keep)) if product else rule.pulls[k](g, *keep)
+        if not product:
+            c = rule.pulls[k](g, *keep)
+        elif there:
+            c = fused_product(g, rule.pulls[k], keep)
+        else:
+            c = times(g, rule.pulls[k](*keep))
         # what `fit` and `add` do with a small array of the right form that comes first
         if type(c) is np.ndarray and type(target) is tuple and target[0] == c.shape and target[1] == c.dtype:
             if cotangents[operand] is None:
@@ -77,11 +78,6 @@ def pull(
             add(cotangents, owned, operand, c, target)
         else:
             add(cotangents, owned, operand, fit(c, target), target, product)
-
-
-def pull_last(records: list[Any], cotangents: list[Any], owned: set[int], index: int, g: Any) -> None:
-    """`pull` in the last sweep of a tape."""
-    pull(records, cotangents, owned, index, g, True)
 
 
 def _pull_written(records: Any, cotangents: Any, owned: Any, index: int, g: Any, edges: Any) -> None:
@@ -192,13 +188,13 @@ def push(rule: Rule, bound: dict[str, Any], tangents: dict[str, Any], out: Any, 
     """
     if rule.kind == "elementwise":
         total = None
-        for name, partial, keep in zip(rule.arrays, rule.pulls, rule.keeps, strict=True):
+        for name, slope, keep in zip(rule.arrays, rule.pulls, rule.keeps, strict=True):
             t = tangents.get(name)
             if t is not None:
                 values = kept(keep, bound, out)
                 if type(out) is float or type(out) is np.float64:  # 1 / 0 is infinite
                     values = tuple(np.float64(v) if type(v) is float else v for v in values)
-                term = t * partial(*precise(values, out))
+                term = t * slope(*precise(values, out))
                 total = term if total is None else total + term
         return total
     if rule.kind == "general":
