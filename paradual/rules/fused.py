@@ -74,7 +74,7 @@ def can_fuse(partial: Callable[..., Any], n: int, dtype: Any) -> bool:
             d = partial(*lanes)
     except (TypeError, AttributeError):
         return False
-    return isinstance(d, Lane) and d.dtype in (dtype, np.bool) and all(d is not lane for lane in lanes)
+    return isinstance(d, Lane) and d.dtype in (dtype, np.dtype(bool)) and all(d is not lane for lane in lanes)
 
 
 @cache
