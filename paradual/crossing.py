@@ -15,7 +15,9 @@ from typing import Any
 from paradual.dual import Dual
 from paradual.locality import on_device
 from paradual.parcels import Parcel, dumps, loads
+from paradual.sizes import arrays_on
 from paradual.tape import Tape
+from paradual.trees import flatten
 
 
 class Crate(tuple[Any, ...]):
@@ -45,6 +47,16 @@ def register() -> None:
     for kind in (Dual, Tape, Parcel, Crate, Listed):
         cuda_serialize.register(kind, packed)
         cuda_deserialize.register(kind, unpacked)
+    if (spilling := sys.modules.get("dask_cuda.is_device_object")) is not None:
+        for kind in (Dual, Tape, Parcel):
+            spilling.is_device_object.register(kind, lies_there)
+
+
+def lies_there(value: Any) -> bool:
+    """Whether there is memory of a device in what we send: dask-cuda spills such values from the device."""
+    if type(value) is Parcel:
+        return any(map(lies_there, flatten(value.value)[0]))
+    return any(map(on_device, arrays_on(value))) if type(value) is Tape else on_device(value)
 
 
 def packed(value: Any) -> tuple[dict[str, Any], list[Any]]:

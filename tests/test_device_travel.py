@@ -1,11 +1,14 @@
 """Device arrays in duals, tapes and parcels: how large they are for Dask, and how they travel."""
 
 import pickle
+import sys
+from types import ModuleType
 
 import fake_cupy
 import numpy as np
 import pytest
 from dask.sizeof import sizeof
+from dask.utils import Dispatch
 from distributed.protocol import deserialize, serialize
 from fake_device import device
 from helpers import nothing_is_left_behind  # noqa: F401
@@ -125,6 +128,30 @@ def test_what_has_nothing_on_a_device_travels_as_before(counts):
         header, _ = serialize(value, serializers=BETWEEN_DEVICES, on_error="raise")
         assert header["serializer"] == "pickle"
     assert not counts["peer"]
+
+
+@pytest.fixture
+def asked(counts, monkeypatch):
+    """What dask-cuda asks of all that a worker keeps, with the answers that it has itself."""
+    question = Dispatch("is_device_object")
+    question.register(object, lambda x: hasattr(x, "__cuda_array_interface__"))
+    question.register((list, tuple), lambda parts: any(map(question, parts)))
+    module = ModuleType("dask_cuda.is_device_object")
+    module.is_device_object = question
+    monkeypatch.setitem(sys.modules, "dask_cuda.is_device_object", module)
+    crossing.register.__wrapped__()
+    return question
+
+
+def test_what_dask_cuda_spills_from_a_device(asked):
+    home = ("d", (0,))
+    for lies_there, x in ((True, there(X)), (False, X)):
+        tape = tape_of(x)
+        values = [tape, Dual(x, home, 1), Dual(Dual(x, home, 1), ("e", (0,)), 2), Parcel({"a": (1, x)})]
+        values += [Parcel([tape, None]), Parcel(Dual(x, home, 1)), crossing.Crate((1.0, tape))]
+        values += [pdl.vjp(lambda x: pdl.loop(lambda i, s: np.sin(s), x, 9), x)[1].last]
+        assert [asked(value) for value in values] == [lies_there] * len(values)
+    assert not asked(Tape(home, []))
 
 
 def test_without_cupy_nothing_is_wrapped():
