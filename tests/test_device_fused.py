@@ -107,7 +107,10 @@ def test_numbers_in_a_kernel_on_a_device(bench, exponent):
 
 def test_operands_of_other_shapes_on_a_device(bench):
     x, y = np.linspace(0.5, 2, 12).reshape(3, 4), np.linspace(1, 2, 4)
-    loss = lambda x, y: np.sum(np.hypot(x, y) * np.logaddexp(y, x) + np.arctan2(y, x))  # noqa: E731
+
+    def loss(x, y):
+        return np.sum(np.hypot(x, y) * np.logaddexp(y, x) + np.arctan2(y, x))
+
     there = pdl.grad(loss, (0, 1))(bench.cupy.asarray(x), bench.cupy.asarray(y))
     assert len(FUSED) == 6
     for got, expected in zip(there, pdl.grad(loss, (0, 1))(x, y), strict=True):
@@ -125,7 +128,9 @@ def test_operands_of_other_shapes_on_a_device(bench):
     ids=lambda p: p[0],
 )
 def test_what_is_not_fused_on_a_device(bench, program):
-    loss = lambda xp: lambda x: np.sum(program[1](xp, x))  # noqa: E731
+    def loss(xp):
+        return lambda x: np.sum(program[1](xp, x))
+
     x = np.linspace(0.5, 2, 6)
     there = pdl.grad(loss(bench.cupy))(bench.cupy.asarray(x)).get()
     assert not FUSED
@@ -135,7 +140,10 @@ def test_what_is_not_fused_on_a_device(bench, program):
 def test_small_arrays_are_not_fused_on_a_device(bench, monkeypatch):
     monkeypatch.undo()
     n = fused.FEWEST
-    loss = lambda x: np.sum(np.tanh(x))  # noqa: E731
+
+    def loss(x):
+        return np.sum(np.tanh(x))
+
     pdl.grad(loss)(bench.cupy.asarray(np.ones(n - 1)))
     assert not FUSED
     pdl.grad(loss)(bench.cupy.asarray(np.ones(n)))

@@ -39,28 +39,22 @@ def fused_product(g: Any, partial: Callable[..., Any], keep: Any) -> Any:
         read what changes between two calls) or would not be worth it (a small array, a partial derivative
         that is a number or what it was given).
     """
-    kernel, operands = _prepared(g, partial, keep)
-    return g * partial(*keep) if kernel is None else kernel(g, *operands)
-
-
-def _prepared(g: Any, partial: Callable[..., Any], keep: Any) -> tuple[Any, list[Any]]:
-    """The kernel of a product, or None, and what it takes beside the cotangent."""
-    operands: list[Any] = []
-    if not hasattr(type(g), "__cuda_array_interface__") or g.dtype.char not in "fd" or g.size < FEWEST:
-        return None, operands
-    dtype = g.dtype
-    if not can_fuse(partial, len(keep), dtype):
-        return None, operands
-    for value in keep:
-        if type(value) is float or type(value) is int:
-            value = dtype.type(value)  # as NumPy does beside an array of this dtype
-        elif type(value) is not type(g) or value.dtype != dtype:
-            return None, operands
-        operands.append(value)
     library = sys.modules.get(type(g).__module__)
-    if not hasattr(library, "fuse") or not any(type(value) is type(g) for value in operands):
-        return None, operands
-    return _kernel(partial, dtype, library), operands
+    if not (hasattr(library, "fuse") and _suits(g, keep) and can_fuse(partial, len(keep), g.dtype)):
+        return g * partial(*keep)
+    number = g.dtype.type  # what Python's numbers become beside such an array
+    operands = [value if type(value) is type(g) else number(value) for value in keep]
+    return _kernel(partial, g.dtype, library)(g, *operands)
+
+
+def _suits(g: Any, keep: Any) -> bool:
+    arrays = [value for value in keep if type(value) not in (int, float)]
+    return (
+        g.size >= FEWEST
+        and g.dtype.char in "fd"
+        and bool(arrays)
+        and all(type(array) is type(g) and array.dtype == g.dtype for array in arrays)
+    )
 
 
 @cache
